@@ -1,0 +1,88 @@
+"""Settings, from the environment and a `.env` file, with the prefix `TESTIO_`."""
+
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from platformdirs import user_data_path
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from testio_mcp.errors import BadInput
+
+API_URL = "https://api.test.io/customer/v2/"
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def default_db_path() -> Path:
+    """Where the store lives unless `TESTIO_DB_PATH` says otherwise: the user's data directory."""
+    return user_data_path("testio-mcp", appauthor=False) / "store.db"
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured. Secrets never show in a repr."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TESTIO_", env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True
+    )
+
+    customer_api_token: Annotated[
+        SecretStr | None, Field(description="API token of the customer account (Test IO: Settings > API tokens).")
+    ] = None
+    customer_api_base_url: Annotated[
+        str, Field(description="Base address of the Customer API; https, or http on loopback.")
+    ] = API_URL
+    db_path: Annotated[Path, Field(description="File of the SQLite store.")] = Field(
+        default_factory=default_db_path
+    )
+    database_url: Annotated[
+        SecretStr | None,
+        Field(description="PostgreSQL in place of SQLite: postgresql+asyncpg://user:password@host/database."),
+    ] = None
+    database_schema: Annotated[
+        str, Field(description="PostgreSQL schema of this account.", pattern="^[a-z_][a-z0-9_]{0,62}$")
+    ] = "testio"
+    skip_migrations: Annotated[bool, Field(description="Start without migrating the store.")] = False
+    max_requests_in_flight: Annotated[
+        int, Field(ge=1, le=10, description="Concurrent requests to the API.")
+    ] = 10
+    max_response_mb: Annotated[
+        int, Field(ge=1, le=1024, description="Largest accepted answer of the API, in MiB.")
+    ] = 64
+    ca_file: Annotated[Path | None, Field(description="CA bundle for a TLS-inspecting proxy.")] = None
+    proxy: Annotated[str | None, Field(description="Proxy for calls to the API.")] = None
+    http_token: Annotated[
+        SecretStr | None,
+        Field(description="Bearer token that the HTTP server asks for; required on any bind but loopback."),
+    ] = None
+    log_level: Annotated[
+        str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR.")
+    ] = "WARNING"
+
+    @field_validator("customer_api_token", "database_url", "http_token", mode="after")
+    @classmethod
+    def _blank_is_unset(cls, value: SecretStr | None) -> SecretStr | None:
+        return value if value and value.get_secret_value().strip() else None
+
+    @model_validator(mode="after")
+    def _token_travels_encrypted(self) -> Self:
+        url = urlsplit(self.customer_api_base_url)
+        if not (url.scheme == "https" or (url.scheme == "http" and url.hostname in LOOPBACK)):
+            raise ValueError("customer_api_base_url must start with https:// (http:// only on loopback)")
+        if url.username or url.password:
+            raise ValueError("customer_api_base_url must not hold a user name or password")
+        return self
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings; `overrides` win over the environment.
+
+    Raises `BadInput` naming the variable and the rule, never the value.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "TESTIO_" + str(first["loc"][0]).upper() if first["loc"] else "Settings"
+        rule = first["msg"].removeprefix("Value error, ")
+        raise BadInput(f"{name}: {rule}.", "Correct it in the environment or the .env file.") from None
