@@ -32,9 +32,7 @@ class Settings(BaseSettings):
     customer_api_base_url: Annotated[
         str, Field(description="Base address of the Customer API; https, or http on loopback.")
     ] = API_URL
-    db_path: Annotated[Path, Field(description="File of the SQLite store.")] = Field(
-        default_factory=default_db_path
-    )
+    db_path: Annotated[Path, Field(description="File of the SQLite store.")] = Field(default_factory=default_db_path)
     database_url: Annotated[
         SecretStr | None,
         Field(description="PostgreSQL in place of SQLite: postgresql+asyncpg://user:password@host/database."),
@@ -43,9 +41,7 @@ class Settings(BaseSettings):
         str, Field(description="PostgreSQL schema of this account.", pattern="^[a-z_][a-z0-9_]{0,62}$")
     ] = "testio"
     skip_migrations: Annotated[bool, Field(description="Start without migrating the store.")] = False
-    max_requests_in_flight: Annotated[
-        int, Field(ge=1, le=10, description="Concurrent requests to the API.")
-    ] = 10
+    max_requests_in_flight: Annotated[int, Field(ge=1, le=10, description="Concurrent requests to the API.")] = 10
     max_response_mb: Annotated[
         int, Field(ge=1, le=1024, description="Largest accepted answer of the API, in MiB.")
     ] = 64

@@ -1,0 +1,87 @@
+"""Verified copies of a SQLite store."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiosqlite
+
+from testio_mcp.database.faults import store_errors
+from testio_mcp.errors import StoreCorrupt
+
+KEEP = 5
+
+
+def backup_directory(db_path: Path) -> Path:
+    """Where the copies of a store go."""
+    return db_path.parent / "backups"
+
+
+async def check_integrity(connection: aiosqlite.Connection) -> list[str]:
+    """What SQLite finds wrong in the whole file; an empty list for a sound one.
+
+    `quick_check` costs about as much and finds a fraction of the damage.
+    """
+    rows = await connection.execute_fetchall("PRAGMA integrity_check")
+    found = [str(row[0]) for row in rows]
+    return [] if found == ["ok"] else found
+
+
+async def _contents(connection: aiosqlite.Connection) -> dict[str, int]:
+    names = await connection.execute_fetchall(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
+    )
+    counts = {}
+    for (name,) in names:
+        quoted = '"' + str(name).replace('"', '""') + '"'
+        rows = await connection.execute_fetchall(f"SELECT count(*) FROM {quoted}")  # noqa: S608 - quoted name
+        counts[str(name)] = int(next(iter(rows))[0])
+    return counts
+
+
+async def back_up(connection: aiosqlite.Connection, db_path: Path) -> Path:
+    """Copy the store into its backup directory, verify the copy, and keep the newest five.
+
+    Returns the path of the copy. Raises `StoreCorrupt` when the copy does not hold what the store holds.
+    """
+    directory = backup_directory(db_path)
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+    final = directory / f"{db_path.stem}-{stamp}.db"
+    partial = final.with_suffix(".partial")
+    with store_errors(str(directory)):
+        directory.mkdir(mode=0o700, exist_ok=True)
+        # VACUUM INTO fills an existing empty file and keeps its mode; a file of its own making would be 0644.
+        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        try:
+            await connection.execute("VACUUM INTO ?", (str(partial),))
+            await _verify(partial, await _contents(connection))
+            _flush(partial)
+            partial.rename(final)
+            _flush(directory)
+        finally:
+            partial.unlink(missing_ok=True)
+    for old in list_backups(db_path)[KEEP:]:
+        old.unlink(missing_ok=True)
+    return final
+
+
+def list_backups(db_path: Path) -> list[Path]:
+    """The verified copies of a store, newest first."""
+    return sorted(backup_directory(db_path).glob(f"{db_path.stem}-*.db"), reverse=True)
+
+
+async def _verify(copy: Path, expected: dict[str, int]) -> None:
+    async with aiosqlite.connect(f"file:{copy}?mode=ro", uri=True) as connection:
+        if await check_integrity(connection) or await _contents(connection) != expected:
+            raise StoreCorrupt(
+                "The backup does not hold what the store holds, so it was discarded.",
+                "Run 'testio-mcp db check', then try again.",
+            )
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,49 @@
+"""Schema revisions: where a store stands, and how it gets to the newest one.
+
+Alembic costs half a second to import, so the usual answer, "already there", comes from one SELECT against
+`REVISIONS`. A migration is one transaction: killed at any statement, the store has its old schema.
+"""
+
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from testio_mcp.errors import StoreTooNew
+
+# Every revision this build knows, oldest first; a test compares it with the migration scripts.
+REVISIONS = ("0001",)
+HEAD = REVISIONS[-1]
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def refuse_newer(revision: str | None, place: str) -> None:
+    """Raise `StoreTooNew` for a revision that this build does not know."""
+    if revision is not None and revision not in REVISIONS:
+        raise StoreTooNew(
+            f"The store {place} has schema revision {revision}, and this build knows revisions up to {HEAD}.",
+            "Upgrade testio-mcp, or set TESTIO_DB_PATH to another file.",
+        )
+
+
+def current_revision(connection: Connection) -> str | None:
+    """The store's revision, or None for a store without a schema."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+async def upgrade(engine: AsyncEngine, revision: str = "head") -> None:
+    """Run the migrations up to `revision` in one transaction that holds the write lock from its start."""
+    async with engine.begin() as connection:
+        await connection.run_sync(_upgrade, revision)
+
+
+def _upgrade(connection: Connection, revision: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)

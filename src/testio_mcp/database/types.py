@@ -1,0 +1,77 @@
+"""Column types that mean the same on SQLite and PostgreSQL."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, DateTime, Dialect, Integer, String, Text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+# SQLite makes a column the row's own 64-bit key only when its type is spelled INTEGER.
+BigId = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def utc_text(value: datetime) -> str:
+    """A moment as fixed-width text whose order is the order of time: `2026-11-22T21:15:20.000000Z`.
+
+    A naive value is read as UTC.
+    """
+    aware = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    return aware.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if aware.year >= 1000 else _early(aware)
+
+
+def _early(value: datetime) -> str:
+    return f"{value.year:04d}" + value.strftime("-%m-%dT%H:%M:%S.%fZ")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment in UTC: text of fixed width on SQLite, `timestamptz` on PostgreSQL.
+
+    Lists select such a column as text (`type_coerce(column, String)`), which skips the conversion on SQLite;
+    a Pydantic `datetime` field reads both forms.
+    """
+
+    impl = String(27)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Pick the column type of the database in use."""
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(DateTime(timezone=True))
+        return dialect.type_descriptor(String(27))
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
+        """Write any moment as UTC."""
+        if dialect.name == "postgresql":
+            return lambda v: v if v is None or v.tzinfo else v.replace(tzinfo=UTC)
+        return lambda v: v if v is None or isinstance(v, str) else utc_text(v)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """Read back an aware UTC moment."""
+        if dialect.name == "postgresql":
+            return lambda v: None if v is None else v.astimezone(UTC)
+        parse = datetime.fromisoformat
+        return lambda v: None if v is None else parse(v)
+
+
+class JsonText(TypeDecorator[str]):
+    """A JSON document, written and read as text: `TEXT` on SQLite, `jsonb` on PostgreSQL.
+
+    The sync has the text at hand and nothing but a single-record view reads it, so no list ever parses it.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Pick the column type of the database in use."""
+        return dialect.type_descriptor(JSONB() if dialect.name == "postgresql" else Text())
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
+        """Hand the text over as it is."""
+        return None
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """Hand the text over as it is."""
+        return None
