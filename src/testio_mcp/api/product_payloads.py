@@ -1,0 +1,238 @@
+"""Products, features, user stories and what else hangs on a product, as the API tells them."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from testio_mcp.api.fields import Fields, Unreadable
+from testio_mcp.api.records import (
+    DevicePayload,
+    EnvironmentPayload,
+    SectionPayload,
+    environment_of,
+    open_record,
+    read_devices,
+    read_environment,
+    read_reference,
+    read_sections,
+)
+from testio_mcp.api.scrub import scrub_environment
+from testio_mcp.api.vocabulary import EXECUTION_STATUSES, PRODUCT_TYPES, ROLLUP_STATUSES
+
+_PRODUCT_FIELDS = """
+    id name title description type product_type default_section_id sections sections_with_default connection
+    remote_device_testing industry
+"""
+PRODUCT_FIELDS = frozenset(_PRODUCT_FIELDS.split())
+_FEATURE_FIELDS = """
+    id title description howtofind section_ids sections section user_stories product_id target_idx
+    use_markdown
+"""
+FEATURE_FIELDS = frozenset(_FEATURE_FIELDS.split())
+
+
+@dataclass(frozen=True, slots=True)
+class ProductPayload:
+    """A product with the union of its section lists."""
+
+    id: int
+    name: str | None
+    description: str | None
+    type: str | None
+    default_section_id: int | None
+    sections: tuple[SectionPayload, ...]
+    drift: tuple[str, ...]
+    raw: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UserStoryPayload:
+    """A user story; inside a test it is a version of one, with its own id and results, or plain text without id."""
+
+    id: int | None
+    title: str | None
+    feature_id: int | None
+    version_id: int | None
+    execution_status: str | None
+    tested_by_count: int | None
+    bugs_found: int | None
+    bug_ids: tuple[int, ...]
+    drift: tuple[str, ...]
+    raw: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FeaturePayload:
+    """A feature of a product, member of any number of sections."""
+
+    id: int
+    title: str | None
+    description: str | None
+    howtofind: str | None
+    section_ids: tuple[int, ...]
+    user_stories: tuple[UserStoryPayload, ...]
+    drift: tuple[str, ...]
+    raw: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TemplatePayload:
+    """A test template."""
+
+    id: int
+    title: str | None
+    section_id: int | None
+    drift: tuple[str, ...]
+    raw: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RejectReasonPayload:
+    """A reason to reject a bug; a rejection shows as a comment that starts with `default_comment`."""
+
+    key: str
+    name: str | None
+    default_comment: str | None
+    drift: tuple[str, ...]
+    raw: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionPayload:
+    """One tester's run of one user story version."""
+
+    id: int
+    status: str | None
+    comment: str | None
+    executed_by: str | None
+    executed_at: datetime | None
+    devices: tuple[DevicePayload, ...]
+    test_id: int | None
+    test_title: str | None
+    environment: EnvironmentPayload | None
+    user_story_id: int | None
+    user_story_version_id: int | None
+    drift: tuple[str, ...]
+    raw: dict[str, Any] = field(repr=False)
+
+
+def parse_product(record: dict[str, Any]) -> ProductPayload:
+    """Read a product. Raises `Unreadable` without a usable id, `TooDeep`."""
+    fields = open_record(record)
+    product_id = fields.required_id()
+    fields.note_extras(PRODUCT_FIELDS)
+    return ProductPayload(
+        id=product_id,
+        name=fields.text("name", "title"),
+        description=fields.text("description"),
+        type=fields.word("type" if "type" in fields.record else "product_type", PRODUCT_TYPES),
+        default_section_id=fields.id("default_section_id"),
+        sections=read_sections(fields, "sections", "sections_with_default"),
+        drift=tuple(fields.drift),
+        raw=fields.record,
+    )
+
+
+def parse_feature(record: dict[str, Any]) -> FeaturePayload:
+    """Read a feature. Raises `Unreadable` without a usable id, `TooDeep`."""
+    fields = open_record(record)
+    feature_id = fields.required_id()
+    members = {**dict.fromkeys(fields.ids("section_ids"))}
+    for name in ("sections", "section"):
+        members.update(dict.fromkeys(section.id for section in read_sections(fields, name)))
+    stories = read_stories(fields)
+    fields.note_extras(FEATURE_FIELDS)
+    return FeaturePayload(
+        id=feature_id,
+        title=fields.text("title", "name"),
+        description=fields.text("description"),
+        howtofind=fields.text("howtofind"),
+        section_ids=tuple(members),
+        user_stories=stories,
+        drift=tuple(fields.drift),
+        raw=fields.record,
+    )
+
+
+def parse_user_story(record: dict[str, Any]) -> UserStoryPayload:
+    """Read a user story that stands alone. Raises `Unreadable` without a usable id, `TooDeep`."""
+    fields = open_record(record)
+    fields.required_id()
+    return _story(fields, own_drift=True)
+
+
+def read_stories(fields: Fields, name: str = "user_stories") -> tuple[UserStoryPayload, ...]:
+    """The stories inside a feature, given as plain texts or as objects; drift goes to the record around them."""
+    found = []
+    for item in fields.items(name):
+        if type(item) is str:
+            found.append(UserStoryPayload(None, item, None, None, None, None, None, (), (), {}))
+        elif type(item) is dict:
+            found.append(_story(Fields(item, f"{fields.where}{name}.", fields.drift), own_drift=False))
+        elif item is not None:
+            fields.wrong(name, item)
+    return tuple(found)
+
+
+def _story(fields: Fields, *, own_drift: bool) -> UserStoryPayload:
+    return UserStoryPayload(
+        id=fields.id("id"),
+        title=fields.text("title", "path"),
+        feature_id=read_reference(fields, "feature")[0],
+        version_id=fields.id("user_story_version_id"),
+        execution_status=fields.word("execution_status", ROLLUP_STATUSES),
+        tested_by_count=fields.count("tested_by_count"),
+        bugs_found=fields.count("bugs_found"),
+        bug_ids=fields.ids("bug_ids"),
+        drift=tuple(fields.drift) if own_drift else (),
+        raw=fields.record,
+    )
+
+
+def parse_environment(record: dict[str, Any]) -> EnvironmentPayload:
+    """Read a test environment without its secrets. Raises `Unreadable` without a usable id."""
+    fields = Fields(scrub_environment(record))
+    fields.required_id()
+    return environment_of(fields)
+
+
+def parse_template(record: dict[str, Any]) -> TemplatePayload:
+    """Read a test template. Raises `Unreadable` without a usable id, `TooDeep`."""
+    fields = open_record(record)
+    template_id = fields.required_id()
+    title = fields.text("title", "name")
+    section_id = read_reference(fields, "section")[0]
+    return TemplatePayload(template_id, title, section_id, tuple(fields.drift), fields.record)
+
+
+def parse_reject_reason(record: dict[str, Any]) -> RejectReasonPayload:
+    """Read a reason to reject a bug. Raises `Unreadable` without a key, `TooDeep`."""
+    fields = open_record(record)
+    key = fields.text("key")
+    if not key:
+        raise Unreadable("key is missing")
+    name, comment = fields.text("name"), fields.text("default_comment")
+    return RejectReasonPayload(key, name, comment, tuple(fields.drift), fields.record)
+
+
+def parse_execution(record: dict[str, Any]) -> ExecutionPayload:
+    """Read an execution. Raises `Unreadable` without a usable id, `TooDeep`."""
+    fields = open_record(record)
+    execution_id = fields.required_id()
+    test_id, test_title = read_reference(fields, "test_cycle", "exploratory_test")
+    test = fields.child("test_cycle")
+    return ExecutionPayload(
+        id=execution_id,
+        status=fields.word("status", EXECUTION_STATUSES),
+        comment=fields.text("comment"),
+        executed_by=fields.name("executed_by"),
+        executed_at=fields.time("executed_at"),
+        devices=read_devices(fields, "device_reports"),
+        test_id=test_id,
+        test_title=test_title,
+        environment=read_environment(test) if test else None,
+        user_story_id=read_reference(fields, "user_story")[0],
+        user_story_version_id=read_reference(fields, "user_story_version")[0],
+        drift=tuple(fields.drift),
+        raw=fields.record,
+    )

@@ -1,0 +1,218 @@
+"""What the payload parsers share: the order of steps, rejects, and the small parts found in several records."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from testio_mcp.api.fields import Fields, Unreadable, as_id
+from testio_mcp.api.scrub import TooDeep, scrub_secrets, scrub_url
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A record that could not be read. `key` names it the same way in every run."""
+
+    key: str
+    reason: str
+    raw: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """The records of one answer.
+
+    `count` is the number of records that the API sent, readable or not. `record_count` is the total over all
+    pages where the endpoint tells it.
+    """
+
+    records: list[T]
+    rejects: list[Reject]
+    count: int
+    record_count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SectionPayload:
+    """A section of a product."""
+
+    id: int
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentPayload:
+    """A test environment, without its secrets."""
+
+    id: int | None
+    title: str | None
+    url: str | None
+    raw: dict[str, Any] = field(repr=False)
+    drift: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentPayload:
+    """A file at an address; `kind` is the API's word, if any."""
+
+    id: int | None
+    url: str
+    kind: str | None
+    thumbnail: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DevicePayload:
+    """The device that a bug or an execution was seen on."""
+
+    name: str | None
+    vendor: str | None
+    category: str | None
+    operating_system: str | None
+    operating_system_version: str | None
+    browsers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CommentPayload:
+    """A comment on a bug."""
+
+    id: int | None
+    body: str
+    author: str | None
+    created_at: datetime | None
+
+
+def parse_records(items: Iterable[Any], parse: Callable[[dict[str, Any]], T]) -> tuple[list[T], list[Reject]]:
+    """Read each record by itself: one that cannot be read becomes a `Reject` and the rest goes on."""
+    records: list[T] = []
+    rejects: list[Reject] = []
+    for item in items:
+        if type(item) is not dict:
+            rejects.append(Reject(_digest(item), f"not an object ({type(item).__name__})", None))
+            continue
+        try:
+            records.append(parse(item))
+        except (Unreadable, TooDeep) as error:
+            rejects.append(_reject(item, str(error) or "nested too deep"))
+    return records, rejects
+
+
+def open_record(record: dict[str, Any]) -> Fields:
+    """Begin to read a record. Raises `TooDeep`."""
+    return Fields(scrub_secrets(record))
+
+
+def read_environment(fields: Fields, name: str = "test_environment") -> EnvironmentPayload | None:
+    """The test environment inside a record; None where there is none."""
+    child = fields.child(name)
+    return None if child is None or not child.record else environment_of(child)
+
+
+def environment_of(fields: Fields) -> EnvironmentPayload:
+    """An environment from its (scrubbed) fields."""
+    return EnvironmentPayload(
+        id=fields.id("id"),
+        title=fields.text("title", "name"),
+        url=fields.text("url"),
+        raw=fields.record,
+    )
+
+
+def read_sections(fields: Fields, *names: str) -> tuple[SectionPayload, ...]:
+    """The union of several lists of sections, by id."""
+    found: dict[int, SectionPayload] = {}
+    for name in names:
+        for section in fields.children(name):
+            section_id = section.id("id")
+            if section_id is not None and section_id not in found:
+                found[section_id] = SectionPayload(section_id, section.text("name", "title"))
+    return tuple(found.values())
+
+
+def read_reference(fields: Fields, *names: str) -> tuple[int | None, str | None]:
+    """Id and name of the first nested object of these names that has an id; else of an id field `<name>_id`."""
+    for name in names:
+        if fields.record.get(name) is None:
+            continue
+        child = fields.child(name)
+        if child is not None and (found := child.id("id")) is not None:
+            return found, child.text("name", "title", "test_title")
+    return fields.id(*(f"{name}_id" for name in names)), None
+
+
+def read_attachments(fields: Fields, name: str = "attachments") -> tuple[AttachmentPayload, ...]:
+    """Attachments that have an address, given as objects or as plain addresses."""
+    found = []
+    for item in fields.items(name):
+        if type(item) is str and item:
+            found.append(AttachmentPayload(None, scrub_url(item), None, None))
+        elif type(item) is dict:
+            attachment = Fields(item, f"{fields.where}{name}.", fields.drift)
+            url = attachment.text("url", "file_url")
+            if url:
+                kind = attachment.text("kind", "type", "content_type")
+                found.append(AttachmentPayload(attachment.id("id"), url, kind, _thumbnail(item)))
+        elif item is not None:
+            fields.wrong(name, item)
+    return tuple(found)
+
+
+def read_devices(fields: Fields, name: str = "devices") -> tuple[DevicePayload, ...]:
+    """Devices, in an array or as the single object that the older reference draws; empty ones are left out."""
+    holder = fields.record.get(name)
+    if type(holder) is dict and "devices" in holder:
+        return read_devices(Fields(holder, f"{fields.where}{name}.", fields.drift), "devices")
+    return tuple(_device(child) for child in fields.children(name) if child.record)
+
+
+def _device(fields: Fields) -> DevicePayload:
+    return DevicePayload(
+        name=fields.name("device", "name"),
+        vendor=fields.name("vendor"),
+        category=fields.name("category"),
+        operating_system=fields.name("operating_system"),
+        operating_system_version=fields.name("operating_system_version"),
+        browsers=fields.names("browsers"),
+    )
+
+
+def read_comments(fields: Fields, name: str = "comments") -> tuple[CommentPayload, ...]:
+    """Comments in the order given; one without a body reads as empty text."""
+    return tuple(
+        CommentPayload(
+            id=comment.id("id"),
+            body=comment.text("body", "text") or "",
+            author=comment.name("author"),
+            created_at=comment.time("created_at"),
+        )
+        for comment in fields.children(name)
+        if comment.record
+    )
+
+
+def _thumbnail(attachment: dict[str, Any]) -> str | None:
+    urls = attachment.get("thumbnail_urls") or attachment.get("thumbnail_url")
+    if type(urls) is dict:
+        urls = list(urls.values())
+    if type(urls) is list:
+        urls = next((url for url in urls if type(url) is str), None)
+    return urls if type(urls) is str else None
+
+
+def _reject(item: dict[str, Any], reason: str) -> Reject:
+    found = as_id(item.get("id"))
+    try:
+        raw = scrub_secrets(item)
+    except TooDeep:
+        raw = None
+    return Reject(str(found) if found is not None else _digest(raw), reason, raw)
+
+
+def _digest(item: Any) -> str:
+    text = json.dumps(item, sort_keys=True, default=str)
+    return "sha256:" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]

@@ -1,0 +1,122 @@
+"""Remove what must never be kept: the secrets of test environments, and characters no store can hold.
+
+Test environments carry login names, passwords and access notes, inside tests, bugs and executions. Objects that
+describe an environment keep an allow-list of keys, so that a secret under a new name is dropped as well; a
+key that speaks of a login is dropped wherever it occurs.
+"""
+
+import re
+from functools import lru_cache
+from typing import Any
+
+MAX_DEPTH = 40
+"""Records nested deeper than this are refused; real ones have fewer than ten levels."""
+
+ENVIRONMENT_KEYS = frozenset(
+    {"id", "title", "name", "url", "product_id", "section_id", "archived", "created_at", "updated_at"}
+)
+_SECRET_KEY = re.compile(
+    r"passw|passphrase|pwd|credential|secret|login|user_?name|token|api_?key|access_?(claim|data|info|note)"
+)
+_URL_USER = re.compile(r"^([a-z][a-z0-9+.-]*://)[^/?#]*@", re.IGNORECASE)
+_URL_SECRET = re.compile(
+    r"([?&#;][^=&#;]*(?:pass|pwd|secret|token|login|user|key|auth)[^=&#;]*=)[^&#;]*", re.IGNORECASE
+)
+_UNSTORABLE = re.compile("[\ud800-\udfff\x00]")
+_UNSTORABLE_ESCAPE = re.compile(r"\\u(?:d[89a-f]|0000)|\x00", re.IGNORECASE)
+
+
+class TooDeep(ValueError):
+    """A record is nested deeper than `MAX_DEPTH`."""
+
+
+def scrub_secrets(record: dict[str, Any]) -> dict[str, Any]:
+    """A copy of an API record without the secrets of test environments.
+
+    Raises `TooDeep`.
+    """
+    return _without_secrets(record, MAX_DEPTH)
+
+
+def scrub_environment(value: Any) -> Any:
+    """What may be kept of a test environment, or of a list of them; anything but an object becomes null."""
+    if isinstance(value, list):
+        return [scrub_environment(item) for item in value]
+    if not isinstance(value, dict):
+        return None
+    kept = {key: item for key, item in value.items() if key in ENVIRONMENT_KEYS and _is_scalar(item)}
+    if isinstance(url := kept.get("url"), str):
+        kept["url"] = scrub_url(url)
+    return kept
+
+
+def scrub_url(url: str) -> str:
+    """An address without user name, password and parameters that look like a secret."""
+    return _URL_SECRET.sub(r"\1", _URL_USER.sub(r"\1", url))
+
+
+def repair_text(text: str) -> str:
+    """Text that every store and encoder takes: lone surrogates and NUL become U+FFFD."""
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
+def may_need_repair(json_text: str) -> bool:
+    """Whether JSON text holds an escape that could decode to a character `repair_text` replaces."""
+    return _UNSTORABLE_ESCAPE.search(json_text) is not None
+
+
+def repair(value: Any) -> Any:
+    """`repair_text` for every string of a JSON value, keys included."""
+    if isinstance(value, str):
+        return repair_text(value)
+    if isinstance(value, list):
+        return [repair(item) for item in value]
+    if isinstance(value, dict):
+        return {repair_text(key): repair(item) for key, item in value.items()}
+    return value
+
+
+def _without_secrets(record: dict[str, Any], depth: int) -> dict[str, Any]:
+    if not depth:
+        raise TooDeep
+    clean: dict[str, Any] = {}
+    for key, value in record.items():
+        kind = _kind_of(key)
+        if kind == "secret":
+            continue
+        if kind == "environment" and not isinstance(value, (int, float)):
+            clean[key] = scrub_environment(value)
+        elif type(value) is dict:
+            clean[key] = _without_secrets(value, depth - 1)
+        elif type(value) is list:
+            clean[key] = _list_without_secrets(value, depth - 1)
+        else:
+            clean[key] = value
+    return clean
+
+
+def _list_without_secrets(items: list[Any], depth: int) -> list[Any]:
+    if not depth:
+        raise TooDeep
+    return [
+        _without_secrets(item, depth - 1)
+        if type(item) is dict
+        else _list_without_secrets(item, depth - 1)
+        if type(item) is list
+        else item
+        for item in items
+    ]
+
+
+@lru_cache(maxsize=4096)
+def _kind_of(key: str) -> str:
+    lowered = key.lower()
+    if _SECRET_KEY.search(lowered):
+        return "secret"
+    if "environment" in lowered and not lowered.endswith("_id"):
+        return "environment"
+    return ""
+
+
+def _is_scalar(value: Any) -> bool:
+    return value is None or isinstance(value, (str, int, float))
