@@ -1,0 +1,79 @@
+"""What the head of an answer means: go on and read the body, ask again, or give up with a next step.
+
+No text of the server gets into an error: neither its body nor the address that it redirects to.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from testio_mcp.api.clock import Clock
+from testio_mcp.api.retry import RETRIED_STATUSES, Again, retry_after
+from testio_mcp.errors import (
+    ApiError,
+    ApiForbidden,
+    ApiNotFound,
+    ApiRejected,
+    ApiUnavailable,
+    AuthFailed,
+    BadPayload,
+    RateLimited,
+)
+
+CHECK_ADDRESS = "Check TESTIO_CUSTOMER_API_BASE_URL."
+CHECK_TOKEN = "Check TESTIO_CUSTOMER_API_TOKEN (Test IO: Settings > API tokens)."  # noqa: S105
+LATER = "Try again later; answers from the local store stay available."
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked of which host, for error texts: `call` is method and path, without parameters."""
+
+    host: str
+    call: str
+
+    def __str__(self) -> str:
+        return f"{self.call} on {self.host}"
+
+
+def check_head(asked: Asked, status: int, headers: Mapping[str, str], clock: Clock) -> None:
+    """Raise `Again` or an `ApiError` unless the body is to be read as JSON."""
+    if status in RETRIED_STATUSES:
+        raise _passing(asked, status, retry_after(headers, clock.now()))
+    if not 200 <= status < 300:
+        raise _refusal(asked, status)
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if status != 204 and kind and not (kind.endswith(("/json", "+json"))):
+        raise not_json(asked)
+
+
+def not_json(asked: Asked) -> Again:
+    """A login, error or maintenance page in place of JSON."""
+    return Again(ApiUnavailable(f"{asked} answered with a web page in place of JSON.", f"{LATER} {CHECK_ADDRESS}"))
+
+
+def bad_payload(asked: Asked, reason: str) -> BadPayload:
+    """An answer that is not what the reference describes."""
+    return BadPayload(f"The answer to {asked} cannot be read: {reason}.", f"{LATER} {CHECK_ADDRESS}")
+
+
+def _passing(asked: Asked, status: int, pause: float | None) -> Again:
+    if status == 429:
+        limited = RateLimited(f"{asked.host} asks for fewer requests (429).", LATER, retry_after=pause or 0.0)
+        return Again(limited, pause=pause, limited=True, outage=False)
+    error = ApiUnavailable(f"{asked} failed with status {status}.", LATER)
+    # A plain 500 is often the fault of one record; 502 to 504 speak for the API as a whole.
+    return Again(error, pause=pause, limited=pause is not None, outage=status > 500)
+
+
+def _refusal(asked: Asked, status: int) -> ApiError:
+    if status == 401:
+        return AuthFailed(f"{asked.host} refuses the API token (401).", CHECK_TOKEN)
+    if status == 403:
+        return ApiForbidden(f"The API token may not do {asked} (403).", "Ask for access, or use another token.")
+    if status == 404:
+        return ApiNotFound(f"{asked}: not found (404).", f"It may be deleted. {CHECK_ADDRESS}")
+    if 300 <= status < 400:
+        return ApiRejected(f"{asked} was redirected, which is never followed ({status}).", CHECK_ADDRESS)
+    if status >= 500:
+        return ApiUnavailable(f"{asked} failed with status {status}.", LATER)
+    return ApiRejected(f"{asked} was refused with status {status}.", "Check the arguments.")

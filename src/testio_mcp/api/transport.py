@@ -1,0 +1,205 @@
+"""One HTTP exchange with the Customer API: the token, the limits, and what the network can do to it."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+from pydantic import SecretStr
+
+from testio_mcp import __version__
+from testio_mcp.api.answers import CHECK_ADDRESS, CHECK_TOKEN, LATER, Asked, bad_payload, check_head
+from testio_mcp.api.clock import Clock
+from testio_mcp.api.retry import Again, Policy
+from testio_mcp.errors import ApiRejected, ApiUnreachable, AuthFailed, BadInput, BadPayload, TokenMissing
+from testio_mcp.settings import LOOPBACK, Settings
+
+HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": "gzip, deflate",
+    "User-Agent": f"testio-mcp/{__version__}",
+}
+Params = tuple[tuple[str, str | int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to ask: method, path below the base address, query parameters, JSON body."""
+
+    method: str
+    path: str
+    params: Params = ()
+    json: Any = None
+
+
+class Transport:
+    """The connections of one account. Open it with `async with`."""
+
+    def __init__(self, settings: Settings, policy: Policy, clock: Clock) -> None:
+        self._settings = settings
+        self._policy = policy
+        self._clock = clock
+        self._base = httpx2.URL(settings.customer_api_base_url)
+        self._cap = settings.max_response_mb * 2**20
+        self._client: httpx2.AsyncClient | None = None
+        self.host = self._base.netloc.decode("ascii", "replace")
+
+    async def __aenter__(self) -> Self:
+        self._client = self._connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    def asked(self, request: Request) -> Asked:
+        """The request by name, for error texts."""
+        return Asked(self.host, f"{request.method} {request.path}")
+
+    async def exchange(self, request: Request, seconds: float) -> bytes:
+        """Send the request once and read the whole body, decoded.
+
+        Raises `Again` for what may pass, else an `ApiError`.
+        """
+        asked = self.asked(request)
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._send(request, asked)
+        except TimeoutError:
+            limit = f"{self._policy.total:.0f} s"
+            error = ApiUnreachable(f"{asked} did not finish within {limit}.", LATER)
+            raise Again(error, attempts=1) from None
+        except httpx2.TransportError as error:
+            raise _failure(asked, error) from None
+        except httpx2.DecodingError:
+            raise Again(bad_payload(asked, "its compression is damaged"), outage=False) from None
+
+    async def _send(self, request: Request, asked: Asked) -> bytes:
+        client = self._client
+        if client is None:
+            raise RuntimeError("CustomerApi must be opened with `async with`")
+        auth = _TokenAuth(self.require_token(), self._base)
+        params = httpx2.QueryParams(request.params) if request.params else None
+        async with client.stream(
+            request.method, request.path, params=params, json=request.json, auth=auth
+        ) as response:
+            check_head(asked, response.status_code, response.headers, self._clock)
+            return await self._body(response, asked)
+
+    async def _body(self, response: httpx2.Response, asked: Asked) -> bytes:
+        body = bytearray()
+        async for piece in response.aiter_bytes():
+            body += piece
+            if len(body) > self._cap:
+                raise BadPayload(
+                    f"The answer to {asked} is larger than {self._settings.max_response_mb} MiB.",
+                    "Raise TESTIO_MAX_RESPONSE_MB if that much is to be expected.",
+                )
+        return bytes(body)
+
+    def require_token(self) -> SecretStr:
+        """The token, still wrapped. Raises `TokenMissing`."""
+        token = self._settings.customer_api_token
+        if token is None:
+            raise TokenMissing("No API token is configured.", "Set TESTIO_CUSTOMER_API_TOKEN.")
+        return token
+
+    def _connect(self) -> httpx2.AsyncClient:
+        limits = self._settings.max_requests_in_flight
+        return httpx2.AsyncClient(
+            base_url=self._base,
+            headers=HEADERS,
+            verify=self._tls(),
+            # On loopback the token may travel in the clear, and must therefore not pass a proxy.
+            proxy=None if self._base.host in LOOPBACK else self._settings.proxy,
+            trust_env=False,
+            follow_redirects=False,
+            timeout=httpx2.Timeout(self._policy.read, connect=self._policy.connect, pool=None),
+            limits=httpx2.Limits(max_connections=limits, max_keepalive_connections=limits),
+        )
+
+    def _tls(self) -> ssl.SSLContext:
+        if self._base.scheme != "https":
+            # Trusts nobody, and saves loading the certificates of the system.
+            return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if self._settings.ca_file is None:
+            return httpx2.create_ssl_context(trust_env=False)
+        try:
+            return ssl.create_default_context(cafile=str(self._settings.ca_file))
+        except OSError:
+            raise BadInput(
+                "TESTIO_CA_FILE: not a readable PEM file of certificates.", "Correct the path or the file."
+            ) from None
+
+
+class _TokenAuth(httpx2.Auth):
+    """Puts the token on requests to the configured host, and on no other."""
+
+    def __init__(self, token: SecretStr, base: httpx2.URL) -> None:
+        self._secret = token
+        self._base = base
+
+    def auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
+        """Add the header. Raises `ApiRejected` for another host, `AuthFailed` for an impossible token."""
+        url, base = request.url, self._base
+        if (url.scheme, url.host, url.port) != (base.scheme, base.host, base.port):
+            raise ApiRejected("A request left the configured host; it was not sent.", CHECK_ADDRESS)
+        header = f"Token {self._secret.get_secret_value().strip()}"
+        if not (header.isascii() and header.isprintable()):
+            raise AuthFailed("The API token holds characters that no header can carry.", CHECK_TOKEN)
+        request.headers["Authorization"] = header
+        yield request
+
+
+def _failure(asked: Asked, error: httpx2.TransportError) -> Again:
+    causes = list(_causes(error))
+    tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
+    if tls is not None and not isinstance(tls, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        return Again(_tls_error(asked, tls), attempts=1, sent=False, outage=False)
+    sent = not isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError))
+    if isinstance(error, httpx2.ProxyError):
+        return Again(
+            ApiUnreachable(f"The proxy refuses to connect to {asked.host}.", "Check TESTIO_PROXY."), sent=False
+        )
+    return Again(
+        ApiUnreachable(f"{asked}: {_reason(error, causes)}.", f"Check the network. {CHECK_ADDRESS}"), sent=sent
+    )
+
+
+def _tls_error(asked: Asked, error: ssl.SSLError) -> ApiUnreachable:
+    what = "its certificate is not trusted" if isinstance(error, ssl.SSLCertVerificationError) else "TLS fails"
+    return ApiUnreachable(
+        f"No secure connection to {asked.host}: {what}.",
+        "Behind a TLS-inspecting proxy, set TESTIO_CA_FILE to its CA bundle; else check "
+        "TESTIO_CUSTOMER_API_BASE_URL and the clock of this machine.",
+    )
+
+
+def _reason(error: httpx2.TransportError, causes: list[BaseException]) -> str:
+    if isinstance(error, httpx2.ConnectTimeout):
+        return "no connection in time"
+    if isinstance(error, httpx2.TimeoutException):
+        return "no answer in time"
+    for cause in causes:
+        if isinstance(cause, socket.gaierror):
+            return "the host name is unknown"
+        if isinstance(cause, ConnectionRefusedError):
+            return "the connection is refused"
+    return "no connection" if isinstance(error, httpx2.ConnectError) else "the connection broke"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and everything that led to it, groups included."""
+    while error is not None:
+        yield error
+        if isinstance(error, BaseExceptionGroup):
+            for part in error.exceptions:
+                yield from _causes(part)
+        error = error.__cause__ or error.__context__
