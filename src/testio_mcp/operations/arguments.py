@@ -1,0 +1,108 @@
+"""Arguments of operations: their model, their JSON schema, and errors that name the valid values."""
+
+import inspect
+import json
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, create_model
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import ErrorDetails, core_schema
+
+from testio_mcp.errors import BadInput
+
+
+def split_list(value: object) -> object:
+    """Read `7`, `"1,2"`, `"[1,2]"` and `["1,2", 3]` as lists: clients and query strings send all of these."""
+    if isinstance(value, str):
+        inner = value.strip().removeprefix("[").removesuffix("]")
+        return [part.strip().strip("\"'") for part in inner.split(",") if part.strip()]
+    if isinstance(value, list | tuple):
+        return [part for item in value for part in (split_list(item) if isinstance(item, str) else [item])]  # type: ignore[attr-defined]
+    return [] if value is None else [value]
+
+
+AsList = BeforeValidator(split_list)
+Ids = Annotated[list[int], AsList]
+
+
+class Arguments(BaseModel):
+    """Base of every operation's argument model; an unknown name is an error, not a silent no-op."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+
+class PlainSchema(GenerateJsonSchema):
+    """Schemas that every MCP client accepts: no unions, no references, no titles.
+
+    An optional parameter is optional because it is not required; that it may be null goes without saying.
+    """
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        """Describe the value and leave out that it may be null."""
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        """Leave out defaults that say nothing."""
+        described = super().default_schema(schema)
+        if described.get("default", 0) in (None, [], ""):
+            del described["default"]
+        return described
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        """Names are titles enough."""
+        return False
+
+
+def arguments_model(function: Callable[..., object], injected: frozenset[object]) -> type[Arguments]:
+    """The model of a function's parameters, without those whose type is `injected`."""
+    fields: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.annotation in injected:
+            continue
+        required = parameter.default is inspect.Parameter.empty
+        fields[name] = (parameter.annotation, ... if required else parameter.default)
+    title = "".join(part.title() for part in function.__name__.split("_")) + "Arguments"
+    return create_model(title, __base__=Arguments, **fields)
+
+
+def input_schema(model: type[Arguments]) -> dict[str, Any]:
+    """The JSON schema of the arguments, in the plain form of `PlainSchema`."""
+    schema = model.model_json_schema(schema_generator=PlainSchema)
+    schema.pop("title", None)
+    schema.pop("description", None)
+    return schema
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> BadInput:
+    """Say in one line which argument is wrong, and what it takes."""
+    details = error.errors(include_url=False)
+    first = details[0]
+    name = str(first["loc"][0]) if first["loc"] else "arguments"
+    more = f" ({len(details) - 1} more after it.)" if len(details) > 1 else ""
+    return BadInput(f"{name}: {_problem(first)}.{more}", _next_step(name, first, model))
+
+
+def _problem(detail: ErrorDetails) -> str:
+    if detail["type"] == "missing":
+        return "it is required"
+    if detail["type"] == "extra_forbidden":
+        return "there is no such argument"
+    given = detail["input"]
+    shown = json.dumps(given, ensure_ascii=False, default=str)
+    if len(shown) > 60:
+        shown = shown[:57] + "..."
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"{shown} {_lower(message)}" if detail["type"] != "value_error" else message.rstrip(".")
+
+
+def _lower(message: str) -> str:
+    return message[:1].lower() + message[1:]
+
+
+def _next_step(name: str, detail: ErrorDetails, model: type[BaseModel]) -> str:
+    if detail["type"] == "extra_forbidden":
+        return f"Valid arguments are: {', '.join(model.model_fields)}."
+    field = model.model_fields.get(name)
+    about = (field.description or "") if field else ""
+    return f"{name} takes: {about}" if about else f"Correct {name} and try again."

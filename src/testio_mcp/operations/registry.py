@@ -1,0 +1,132 @@
+"""The registry: one decorated function is one operation on every surface.
+
+A function's first parameter says how it runs. With a `Connection` it is a question: a synchronous function that
+the store runs as one read. With an `App` it is an action: a coroutine that may also take a `Report` to tell its
+progress. All other parameters are the operation's arguments.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from sqlalchemy import Connection
+
+from testio_mcp.app import App
+from testio_mcp.operations.arguments import Arguments, arguments_model, explain, input_schema
+from testio_mcp.sync.progress import Report, silent
+
+Safety = Literal["read", "write", "destructive"]
+F = TypeVar("F", bound=Callable[..., Any])
+_INJECTED: frozenset[object] = frozenset({Connection, App, Report})
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One question or action: its function and all that a surface has to know about it."""
+
+    function: Callable[..., Any]
+    path: str
+    command: str
+    toolset: str
+    safety: Safety
+    idempotent: bool
+    open_world: bool
+    examples: tuple[Mapping[str, object], ...] = field(default=())
+
+    @property
+    def name(self) -> str:
+        """The operation's name, the same on every surface."""
+        return self.function.__name__
+
+    @property
+    def method(self) -> str:
+        """The HTTP method: questions are GET, actions POST."""
+        return "GET" if self.safety == "read" else "POST"
+
+    @cached_property
+    def description(self) -> str:
+        """The whole docstring: what it is for, when to use it, what comes next."""
+        return inspect.getdoc(self.function) or ""
+
+    @property
+    def summary(self) -> str:
+        """The docstring's first line."""
+        return self.description.partition("\n")[0]
+
+    @cached_property
+    def arguments(self) -> type[Arguments]:
+        """The model of the arguments."""
+        return arguments_model(self.function, _INJECTED)
+
+    @cached_property
+    def input_schema(self) -> dict[str, Any]:
+        """The JSON schema of the arguments."""
+        return input_schema(self.arguments)
+
+    @cached_property
+    def result(self) -> type[BaseModel]:
+        """The model of the answer."""
+        returned: type[BaseModel] = inspect.signature(self.function).return_annotation
+        return returned
+
+    @cached_property
+    def _takes(self) -> frozenset[object]:
+        return frozenset(p.annotation for p in inspect.signature(self.function).parameters.values())
+
+    async def run(self, app: App, arguments: Mapping[str, object], report: Report = silent) -> BaseModel:
+        """Validate `arguments` and run the operation on `app`.
+
+        Raises `BadInput` for arguments that do not fit, and whatever `TestioError` the operation raises.
+        """
+        try:
+            valid = self.arguments.model_validate(dict(arguments))
+        except ValidationError as error:
+            raise explain(error, self.arguments) from None
+        values = {name: getattr(valid, name) for name in self.arguments.model_fields}
+        answer: BaseModel
+        if Connection in self._takes:
+            answer = await app.store.read(partial(self.function, **values))
+            return answer
+        if Report in self._takes:
+            values["report"] = report
+        answer = await self.function(app, **values)
+        return answer
+
+
+_REGISTRY: dict[str, Operation] = {}
+
+
+def operation(
+    path: str,
+    *,
+    command: str,
+    toolset: str,
+    safety: Safety = "read",
+    idempotent: bool = True,
+    open_world: bool = True,
+    examples: tuple[Mapping[str, object], ...] = (),
+) -> Callable[[F], F]:
+    """Register a function as an operation.
+
+    `path` is its REST path below `/api`, `command` its words on the command line. `open_world` says that the
+    answer may hold text written by testers.
+    """
+
+    def register(function: F) -> F:
+        _REGISTRY[function.__name__] = Operation(
+            function, path, command, toolset, safety, idempotent, open_world, examples
+        )
+        return function
+
+    return register
+
+
+def operations() -> dict[str, Operation]:
+    """All operations by name, in the order in which they are documented."""
+    from testio_mcp.operations import products, status, sync, test_detail, tests
+
+    modules = [module.__name__ for module in (products, tests, test_detail, sync, status)]
+    return dict(sorted(_REGISTRY.items(), key=lambda item: modules.index(item[1].function.__module__)))
