@@ -38,7 +38,10 @@ class CustomReportPayload:
 
 @dataclass(frozen=True, slots=True)
 class BugPayload:
-    """A bug. `severity` and `api_status` are the API's words; `kind`, `level` and `status` are the domain's."""
+    """A bug. `severity` and `api_status` are the API's words; `kind`, `level` and `status` are the domain's.
+
+    `test_feature_id` is the test's copy of the feature, under its older name `app_section` too.
+    """
 
     id: int
     title: str | None
@@ -106,8 +109,8 @@ def parse_bug(record: dict[str, Any]) -> BugPayload:
         devices=read_devices(fields) or read_devices(fields, "device"),
         reproductions=fields.count("reproductions"),
         feature_id=_feature_id(fields),
-        test_feature_id=read_reference(fields, "test_feature")[0],
-        section_id=read_reference(fields, "app_section", "section")[0],
+        test_feature_id=read_reference(fields, "test_feature", "app_section")[0],
+        section_id=read_reference(fields, "section")[0],
         test_id=test_id,
         test_title=test_title,
         test_case_id=read_reference(fields, "test_case")[0],

@@ -6,7 +6,7 @@ record unreadable. Drift notes are short and safe to show: `severity=blocker` (a
 `+priority` (a field that the reference does not know).
 """
 
-from collections.abc import Collection, Iterator, Set
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,6 +43,8 @@ def as_time(text: str) -> tuple[datetime | None, bool]:
             )
         except ValueError:
             return None, True
+    if moment.tzinfo is UTC:
+        return moment, True
     if moment.tzinfo is None:
         return moment.replace(tzinfo=UTC), False
     try:
@@ -54,7 +56,7 @@ def as_time(text: str) -> tuple[datetime | None, bool]:
 def as_name(value: Any) -> str | None:
     """A name given as text or as an object with `name` (or `title`, `key`); None if there is none."""
     if type(value) is dict:
-        value = value.get("name") or value.get("title") or value.get("key")
+        value = value.get("name") or value.get("title") or value.get("test_title") or value.get("key")
     return value if type(value) is str and value else None
 
 
@@ -84,10 +86,11 @@ class Fields:
         """Note that a field holds a word that the vocabulary does not know."""
         self.note(name, f"={word}")
 
-    def note_extras(self, known: Set[str]) -> None:
+    def note_extras(self, known: frozenset[str]) -> None:
         """Note fields that the reference does not know."""
-        for name in sorted(self.record.keys() - known):
-            self.note(f"+{name}", "")
+        if not known.issuperset(self.record):
+            for name in sorted(self.record.keys() - known):
+                self.note(f"+{name}", "")
 
     def required_id(self, name: str = "id") -> int:
         """The id of the record itself. Raises `Unreadable`."""

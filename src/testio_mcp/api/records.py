@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from testio_mcp.api.fields import Fields, Unreadable, as_id
+from testio_mcp.api.fields import Fields, Unreadable, as_id, as_name
 from testio_mcp.api.scrub import TooDeep, scrub_secrets, scrub_url
 
 T = TypeVar("T")
@@ -136,13 +136,21 @@ def read_sections(fields: Fields, *names: str) -> tuple[SectionPayload, ...]:
 
 def read_reference(fields: Fields, *names: str) -> tuple[int | None, str | None]:
     """Id and name of the first nested object of these names that has an id; else of an id field `<name>_id`."""
+    record = fields.record
     for name in names:
-        if fields.record.get(name) is None:
-            continue
-        child = fields.child(name)
-        if child is not None and (found := child.id("id")) is not None:
-            return found, child.text("name", "title", "test_title")
-    return fields.id(*(f"{name}_id" for name in names)), None
+        value = record.get(name)
+        if type(value) is dict:
+            found = as_id(value.get("id"))
+            if found is not None:
+                return found, as_name(value)
+            if value:
+                fields.note(name, ".id")
+        elif value is not None:
+            fields.wrong(name, value)
+    for name in names:
+        if f"{name}_id" in record:
+            return fields.id(f"{name}_id"), None
+    return None, None
 
 
 def read_attachments(fields: Fields, name: str = "attachments") -> tuple[AttachmentPayload, ...]:

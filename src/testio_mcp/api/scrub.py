@@ -6,7 +6,6 @@ key that speaks of a login is dropped wherever it occurs.
 """
 
 import re
-from functools import lru_cache
 from typing import Any
 
 MAX_DEPTH = 40
@@ -26,12 +25,15 @@ _UNSTORABLE = re.compile("[\ud800-\udfff\x00]")
 _UNSTORABLE_ESCAPE = re.compile(r"\\u(?:d[89a-f]|0000)|\x00", re.IGNORECASE)
 
 
+_GONE = object()
+
+
 class TooDeep(ValueError):
     """A record is nested deeper than `MAX_DEPTH`."""
 
 
 def scrub_secrets(record: dict[str, Any]) -> dict[str, Any]:
-    """A copy of an API record without the secrets of test environments.
+    """An API record without the secrets of test environments; the record given stays as it is.
 
     Raises `TooDeep`.
     """
@@ -39,11 +41,11 @@ def scrub_secrets(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def scrub_environment(value: Any) -> Any:
-    """What may be kept of a test environment, or of a list of them; anything but an object becomes null."""
+    """What may be kept of a test environment, or of a list of them; text becomes null."""
     if isinstance(value, list):
         return [scrub_environment(item) for item in value]
     if not isinstance(value, dict):
-        return None
+        return value if isinstance(value, (bool, int, float)) else None
     kept = {key: item for key, item in value.items() if key in ENVIRONMENT_KEYS and _is_scalar(item)}
     if isinstance(url := kept.get("url"), str):
         kept["url"] = scrub_url(url)
@@ -52,6 +54,8 @@ def scrub_environment(value: Any) -> Any:
 
 def scrub_url(url: str) -> str:
     """An address without user name, password and parameters that look like a secret."""
+    if "@" not in url and "=" not in url:
+        return url
     return _URL_SECRET.sub(r"\1", _URL_USER.sub(r"\1", url))
 
 
@@ -76,46 +80,59 @@ def repair(value: Any) -> Any:
     return value
 
 
+class _Kinds(dict[str, str]):
+    """What is known about a key: `secret`, `environment` or nothing. Remembers, within bounds."""
+
+    def __missing__(self, key: str) -> str:
+        lowered = key.lower()
+        kind = ""
+        if _SECRET_KEY.search(lowered):
+            kind = "secret"
+        elif "environment" in lowered and not lowered.endswith("_id"):
+            kind = "environment"
+        if len(self) < 5000 and len(key) < 100:
+            self[key] = kind
+        return kind
+
+
+_KINDS = _Kinds()
+
+
 def _without_secrets(record: dict[str, Any], depth: int) -> dict[str, Any]:
     if not depth:
         raise TooDeep
-    clean: dict[str, Any] = {}
+    clean = record
     for key, value in record.items():
-        kind = _kind_of(key)
-        if kind == "secret":
-            continue
-        if kind == "environment" and not isinstance(value, (int, float)):
-            clean[key] = scrub_environment(value)
-        elif type(value) is dict:
-            clean[key] = _without_secrets(value, depth - 1)
-        elif type(value) is list:
-            clean[key] = _list_without_secrets(value, depth - 1)
+        kind = _KINDS[key]
+        kept: Any
+        if not kind:
+            held = type(value)
+            if held is not dict and held is not list:
+                continue
+            kept = _without_secrets(value, depth - 1) if held is dict else _clean_list(value, depth - 1)
         else:
-            clean[key] = value
-    return clean
+            kept = scrub_environment(value) if kind == "environment" else _GONE
+        if kept is not value:
+            if clean is record:
+                clean = dict(record)
+            clean[key] = kept
+    return clean if clean is record else {key: value for key, value in clean.items() if value is not _GONE}
 
 
-def _list_without_secrets(items: list[Any], depth: int) -> list[Any]:
+def _clean_list(items: list[Any], depth: int) -> list[Any]:
     if not depth:
         raise TooDeep
-    return [
-        _without_secrets(item, depth - 1)
-        if type(item) is dict
-        else _list_without_secrets(item, depth - 1)
-        if type(item) is list
-        else item
-        for item in items
-    ]
-
-
-@lru_cache(maxsize=4096)
-def _kind_of(key: str) -> str:
-    lowered = key.lower()
-    if _SECRET_KEY.search(lowered):
-        return "secret"
-    if "environment" in lowered and not lowered.endswith("_id"):
-        return "environment"
-    return ""
+    clean = items
+    for place, item in enumerate(items):
+        held = type(item)
+        if held is not dict and held is not list:
+            continue
+        kept = _without_secrets(item, depth - 1) if held is dict else _clean_list(item, depth - 1)
+        if kept is not item:
+            if clean is items:
+                clean = list(items)
+            clean[place] = kept
+    return clean
 
 
 def _is_scalar(value: Any) -> bool:

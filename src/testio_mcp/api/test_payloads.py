@@ -18,7 +18,7 @@ from testio_mcp.api.vocabulary import REVIEW_STATUSES, ROLLUP_STATUSES, TEST_STA
 from testio_mcp.api.words import KNOWN_TESTING_TYPES, testing_type_of
 
 _TEST_FIELDS = """
-    id test_title title status review_status testing_type test_environment features app_sections app_section goal
+    id test_title title status review_status testing_type test_environment features app_sections goal
     goal_text out_of_scope out_of_scope_text instructions instructions_text attachments requirements
     report_language section section_id product product_id enable_low enable_high enable_critical
     allow_device_clouds allow_device_clouds_enabled created_by submitted_by start_at end_at allowed_bug_types
@@ -100,7 +100,7 @@ def parse_test(record: dict[str, Any]) -> TestPayload:
     fields = open_record(record)
     test_id = fields.required_id()
     product_id, product_name = read_reference(fields, "product")
-    section_id, section_name = read_reference(fields, "section", "app_section")
+    section_id, section_name = read_reference(fields, "section")
     analytics = fields.child("analytics")
     fields.note_extras(TEST_FIELDS)
     return TestPayload(
@@ -175,8 +175,8 @@ def _platform(fields: Fields) -> PlatformPayload:
     return PlatformPayload(
         category=fields.name("category"),
         operating_system=fields.name("operating_system"),
-        min_version=fields.name("min_operating_system_version", "operating_system_version"),
-        max_version=fields.name("max_operating_system_version"),
+        min_version=fields.name("min_operating_system_version", "min_version", "operating_system_version"),
+        max_version=fields.name("max_operating_system_version", "max_version"),
         browsers=fields.names("browsers"),
         devices=fields.names("devices"),
     )
