@@ -34,6 +34,11 @@ def _ref(target: str | None, **options: Any) -> Any:
     return Field(sa_type=BigId, foreign_key=f"{target}.id" if target else None, **options)
 
 
+def _part_of(target: str) -> Any:
+    """The first half of a part's key: the record it belongs to; `position` is the other half."""
+    return Field(primary_key=True, sa_type=BigId, foreign_key=f"{target}.id")
+
+
 def _when(**options: Any) -> Any:
     """A moment in UTC."""
     return Field(sa_type=UtcDateTime, **options)
@@ -132,11 +137,14 @@ class UserStory(Mirrored, table=True):
 
 
 class Person(SQLModel, table=True):
-    """A tester or customer contact; a display name is all the API tells, and identifies a person."""
+    """A tester or customer contact; a display name is all the API tells, and identifies a person.
+
+    The id is computed from the name, so that two stores of one account agree on it.
+    """
 
     __table_args__ = (UniqueConstraint("name"),)
 
-    id: int | None = _key(default=None)
+    id: int = _key()
     name: str
 
 
@@ -217,10 +225,9 @@ class TestPlatform(SQLModel, table=True):
     """A device requirement of a test."""
 
     __tablename__ = "test_platform"
-    __table_args__ = (Index(None, "test_id"),)
 
-    id: int | None = _key(default=None)
-    test_id: int = _ref("test")
+    test_id: int = _part_of("test")
+    position: int = Field(primary_key=True)
     category: str | None = None
     operating_system: str | None = None
     version_from: str | None = None
@@ -259,6 +266,7 @@ class Bug(Mirrored, table=True):
     exported_at: datetime | None = _when(default=None)
     reported_at: datetime | None = _when(default=None)
     rejection_reason: str | None = None
+    comment_count: int = 0
     steps: str | None = None
     expected_result: str | None = None
     actual_result: str | None = None
@@ -273,10 +281,9 @@ class BugDevice(SQLModel, table=True):
     """A device on which a bug was seen."""
 
     __tablename__ = "bug_device"
-    __table_args__ = (Index(None, "bug_id"),)
 
-    id: int | None = _key(default=None)
-    bug_id: int = _ref("bug")
+    bug_id: int = _part_of("bug")
+    position: int = Field(primary_key=True)
     category: str | None = None
     vendor: str | None = None
     name: str | None = None
@@ -291,10 +298,9 @@ class BugComment(SQLModel, table=True):
     """A comment on a bug."""
 
     __tablename__ = "bug_comment"
-    __table_args__ = (Index(None, "bug_id"),)
 
-    id: int | None = _key(default=None)
-    bug_id: int = _ref("bug")
+    bug_id: int = _part_of("bug")
+    position: int = Field(primary_key=True)
     comment_id: int | None = _ref(None, default=None)
     author_id: int | None = _ref("person", default=None)
     body: str
@@ -304,13 +310,10 @@ class BugComment(SQLModel, table=True):
 
 
 class Attachment(SQLModel, table=True):
-    """A file attached to a bug or to a test; only its address is kept."""
+    """A file attached to a bug; only its address is kept."""
 
-    __table_args__ = (Index(None, "bug_id"), Index(None, "test_id"))
-
-    id: int | None = _key(default=None)
-    bug_id: int | None = _ref("bug", default=None)
-    test_id: int | None = _ref("test", default=None)
+    bug_id: int = _part_of("bug")
+    position: int = Field(primary_key=True)
     attachment_id: int | None = _ref(None, default=None)
     url: str
 

@@ -39,7 +39,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "person",
-        sa.Column("id", BigId, autoincrement=True, nullable=False),
+        sa.Column("id", BigId, autoincrement=False, nullable=False),
         sa.Column("name", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_person")),
         sa.UniqueConstraint("name", name=op.f("uq_person_name")),
@@ -175,16 +175,26 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_test")),
     )
-    op.create_index(op.f("ix_test_product_id_sort_at_id"), "test", ["product_id", "sort_at", "id"], unique=False)
-    op.create_index(op.f("ix_test_product_id_start_at"), "test", ["product_id", "start_at"], unique=False)
     op.create_index(
-        op.f("ix_test_product_id_status_sort_at_id"),
+        op.f("ix_test_product_id_sort_at_id_testing_type"),
         "test",
-        ["product_id", "status", "sort_at", "id"],
+        ["product_id", "sort_at", "id", "testing_type"],
         unique=False,
     )
-    op.create_index(op.f("ix_test_sort_at_id"), "test", ["sort_at", "id"], unique=False)
-    op.create_index(op.f("ix_test_status_sort_at_id"), "test", ["status", "sort_at", "id"], unique=False)
+    op.create_index(op.f("ix_test_product_id_start_at"), "test", ["product_id", "start_at"], unique=False)
+    op.create_index(
+        op.f("ix_test_product_id_status_sort_at_id_testing_type"),
+        "test",
+        ["product_id", "status", "sort_at", "id", "testing_type"],
+        unique=False,
+    )
+    op.create_index(op.f("ix_test_sort_at_id_testing_type"), "test", ["sort_at", "id", "testing_type"], unique=False)
+    op.create_index(
+        op.f("ix_test_status_sort_at_id_testing_type"),
+        "test",
+        ["status", "sort_at", "id", "testing_type"],
+        unique=False,
+    )
     op.create_table(
         "user_story",
         sa.Column("content_hash", sa.String(32), nullable=False),
@@ -223,6 +233,7 @@ def upgrade() -> None:
         sa.Column("exported_at", UtcDateTime(), nullable=True),
         sa.Column("reported_at", UtcDateTime(), nullable=True),
         sa.Column("rejection_reason", sa.String(), nullable=True),
+        sa.Column("comment_count", sa.Integer(), nullable=False),
         sa.Column("steps", sa.String(), nullable=True),
         sa.Column("expected_result", sa.String(), nullable=True),
         sa.Column("actual_result", sa.String(), nullable=True),
@@ -241,10 +252,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_bug_product_id_status_id"), "bug", ["product_id", "status", "id"], unique=False)
     op.create_index(
-        op.f("ix_bug_test_id_gone_at_kind_level_status"),
-        "bug",
-        ["test_id", "gone_at", "kind", "level", "status"],
-        unique=False,
+        op.f("ix_bug_test_id_gone_at_level_status"), "bug", ["test_id", "gone_at", "level", "status"], unique=False
     )
     op.create_table(
         "test_feature",
@@ -266,47 +274,41 @@ def upgrade() -> None:
     op.create_index(op.f("ix_test_feature_test_id"), "test_feature", ["test_id"], unique=False)
     op.create_table(
         "test_platform",
-        sa.Column("id", BigId, autoincrement=True, nullable=False),
         sa.Column("test_id", BigId, nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("category", sa.String(), nullable=True),
         sa.Column("operating_system", sa.String(), nullable=True),
         sa.Column("version_from", sa.String(), nullable=True),
         sa.Column("version_to", sa.String(), nullable=True),
         sa.Column("browsers", sa.String(), nullable=True),
         sa.ForeignKeyConstraint(["test_id"], ["test.id"], name=op.f("fk_test_platform_test_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_test_platform")),
+        sa.PrimaryKeyConstraint("test_id", "position", name=op.f("pk_test_platform")),
     )
-    op.create_index(op.f("ix_test_platform_test_id"), "test_platform", ["test_id"], unique=False)
     op.create_table(
         "attachment",
-        sa.Column("id", BigId, autoincrement=True, nullable=False),
-        sa.Column("bug_id", BigId, nullable=True),
-        sa.Column("test_id", BigId, nullable=True),
+        sa.Column("bug_id", BigId, nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("attachment_id", BigId, nullable=True),
         sa.Column("url", sa.String(), nullable=False),
         sa.ForeignKeyConstraint(["bug_id"], ["bug.id"], name=op.f("fk_attachment_bug_id")),
-        sa.ForeignKeyConstraint(["test_id"], ["test.id"], name=op.f("fk_attachment_test_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_attachment")),
+        sa.PrimaryKeyConstraint("bug_id", "position", name=op.f("pk_attachment")),
     )
-    op.create_index(op.f("ix_attachment_bug_id"), "attachment", ["bug_id"], unique=False)
-    op.create_index(op.f("ix_attachment_test_id"), "attachment", ["test_id"], unique=False)
     op.create_table(
         "bug_comment",
-        sa.Column("id", BigId, autoincrement=True, nullable=False),
         sa.Column("bug_id", BigId, nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("comment_id", BigId, nullable=True),
         sa.Column("author_id", BigId, nullable=True),
         sa.Column("body", sa.String(), nullable=False),
         sa.Column("created_at", UtcDateTime(), nullable=True),
         sa.ForeignKeyConstraint(["author_id"], ["person.id"], name=op.f("fk_bug_comment_author_id")),
         sa.ForeignKeyConstraint(["bug_id"], ["bug.id"], name=op.f("fk_bug_comment_bug_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_bug_comment")),
+        sa.PrimaryKeyConstraint("bug_id", "position", name=op.f("pk_bug_comment")),
     )
-    op.create_index(op.f("ix_bug_comment_bug_id"), "bug_comment", ["bug_id"], unique=False)
     op.create_table(
         "bug_device",
-        sa.Column("id", BigId, autoincrement=True, nullable=False),
         sa.Column("bug_id", BigId, nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("category", sa.String(), nullable=True),
         sa.Column("vendor", sa.String(), nullable=True),
         sa.Column("name", sa.String(), nullable=True),
@@ -314,28 +316,22 @@ def upgrade() -> None:
         sa.Column("operating_system_version", sa.String(), nullable=True),
         sa.Column("browsers", sa.String(), nullable=True),
         sa.ForeignKeyConstraint(["bug_id"], ["bug.id"], name=op.f("fk_bug_device_bug_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_bug_device")),
+        sa.PrimaryKeyConstraint("bug_id", "position", name=op.f("pk_bug_device")),
     )
-    op.create_index(op.f("ix_bug_device_bug_id"), "bug_device", ["bug_id"], unique=False)
     # ### end Alembic commands ###
 
 
 def downgrade() -> None:
     """Take the revision back."""
     # ### commands auto generated by Alembic - please adjust! ###
-    op.drop_index(op.f("ix_bug_device_bug_id"), table_name="bug_device")
     op.drop_table("bug_device")
-    op.drop_index(op.f("ix_bug_comment_bug_id"), table_name="bug_comment")
     op.drop_table("bug_comment")
-    op.drop_index(op.f("ix_attachment_test_id"), table_name="attachment")
-    op.drop_index(op.f("ix_attachment_bug_id"), table_name="attachment")
     op.drop_table("attachment")
-    op.drop_index(op.f("ix_test_platform_test_id"), table_name="test_platform")
     op.drop_table("test_platform")
     op.drop_index(op.f("ix_test_feature_test_id"), table_name="test_feature")
     op.drop_index(op.f("ix_test_feature_feature_id_test_id"), table_name="test_feature")
     op.drop_table("test_feature")
-    op.drop_index(op.f("ix_bug_test_id_gone_at_kind_level_status"), table_name="bug")
+    op.drop_index(op.f("ix_bug_test_id_gone_at_level_status"), table_name="bug")
     op.drop_index(op.f("ix_bug_product_id_status_id"), table_name="bug")
     op.drop_index(op.f("ix_bug_product_id_reported_at_id"), table_name="bug")
     op.drop_index(op.f("ix_bug_feature_id"), table_name="bug")
@@ -344,11 +340,11 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_user_story_product_id"), table_name="user_story")
     op.drop_index(op.f("ix_user_story_feature_id"), table_name="user_story")
     op.drop_table("user_story")
-    op.drop_index(op.f("ix_test_status_sort_at_id"), table_name="test")
-    op.drop_index(op.f("ix_test_sort_at_id"), table_name="test")
-    op.drop_index(op.f("ix_test_product_id_status_sort_at_id"), table_name="test")
+    op.drop_index(op.f("ix_test_status_sort_at_id_testing_type"), table_name="test")
+    op.drop_index(op.f("ix_test_sort_at_id_testing_type"), table_name="test")
+    op.drop_index(op.f("ix_test_product_id_status_sort_at_id_testing_type"), table_name="test")
     op.drop_index(op.f("ix_test_product_id_start_at"), table_name="test")
-    op.drop_index(op.f("ix_test_product_id_sort_at_id"), table_name="test")
+    op.drop_index(op.f("ix_test_product_id_sort_at_id_testing_type"), table_name="test")
     op.drop_table("test")
     op.drop_index(op.f("ix_feature_section_section_id"), table_name="feature_section")
     op.drop_table("feature_section")
