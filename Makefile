@@ -1,0 +1,60 @@
+# What people and CI run. Every target first makes what it needs; a machine has to bring Python 3.11 and make.
+
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell \
+	$(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
+BIN := .venv/bin
+SET_UP := .venv/.set-up
+PIP := $(BIN)/python -m pip --quiet --no-input --disable-pip-version-check
+
+export PYTHONDONTWRITEBYTECODE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format lint types imports budget fix docs bench clean
+
+help: ## Show the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: $(SET_UP) ## See the product at work on a simulated Test IO account
+	@$(BIN)/testio-mcp demo
+
+test: $(SET_UP) ## Run the tests (ARGS="-k name" passes options to pytest)
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+check: format lint types imports budget ## Check format, lint, types, layers and size
+
+format: $(SET_UP)
+	@$(BIN)/ruff format --check --quiet . || { echo "Run 'make fix'." >&2; exit 1; }
+
+lint: $(SET_UP)
+	@$(BIN)/ruff check --quiet .
+
+types: $(SET_UP)
+	@$(BIN)/mypy
+
+imports: $(SET_UP)
+	@$(BIN)/lint-imports --no-logo
+
+budget: $(SET_UP)
+	@$(BIN)/python -m pytest -q -n 0 tests/test_budget.py
+
+fix: $(SET_UP) ## Format, and correct what the linter can
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
+
+docs: $(SET_UP) ## Write the generated pages of docs/
+	@$(BIN)/python -m tools.docs
+
+bench: $(SET_UP) ## Measure, and write docs/architecture/PERFORMANCE.md
+	@$(BIN)/python -m benchmarks
+
+clean: ## Remove everything that is not in the repository's care, .venv included
+	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .bench
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Old pips do not know dependency groups.
+$(SET_UP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name it with PYTHON=..." >&2; exit 1; }
+	@echo "Setting up .venv ..." >&2
+	@$(PYTHON) -m venv .venv
+	@$(PIP) install 'pip>=25.1'
+	@$(PIP) install -c constraints.txt -e '.[demo,postgres]' --group dev
+	@touch $@

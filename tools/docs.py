@@ -1,0 +1,93 @@
+"""Write the pages of docs/ that follow from the code: `make docs`."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from testio_mcp.operations.registry import Operation, operations
+from testio_mcp.settings import Settings
+
+REFERENCE = Path(__file__).parents[1] / "docs" / "reference.md"
+_NOTE = "<!-- Written by `make docs` from the code: change it there. -->"
+_SAFETY = {"read": "reads only", "write": "changes data", "destructive": "changes data for good"}
+
+
+def reference() -> str:
+    """Every operation and every setting, as Markdown."""
+    parts = ["# Reference", _NOTE, "## Operations", _overview()]
+    parts += [section for op in operations().values() for section in _operation(op)]
+    parts += ["## Settings", "From the environment, or from a file `.env` in the working directory.", _settings()]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _overview() -> str:
+    head = ("operation", "command line", "REST", "what it does")
+    rows = (
+        (f"[`{op.name}`](#{op.name})", f"`testio-mcp {op.command}`", f"`{op.method} /api{op.path}`", op.summary)
+        for op in operations().values()
+    )
+    return _table(head, rows)
+
+
+def _operation(op: Operation) -> Iterator[str]:
+    yield f"### {op.name}"
+    yield op.description
+    yield (
+        f"Command line `testio-mcp {op.command}`, REST `{op.method} /api{op.path}`, MCP tool `{op.name}` "
+        f"(toolset {op.toolset}, {_SAFETY[op.safety]})."
+    )
+    if arguments := op.input_schema.get("properties"):
+        required = op.input_schema.get("required", ())
+        rows = ((f"`{name}`", *_argument(schema, name in required)) for name, schema in arguments.items())
+        yield _table(("argument", "type", "default", "meaning"), rows)
+
+
+def _argument(schema: Mapping[str, Any], required: bool) -> tuple[str, str, str]:
+    kind = str(schema.get("type", "any"))
+    item = schema.get("items", schema)
+    if kind == "array":
+        kind = f"list of {item.get('type', 'any')}"
+    if "enum" in item:
+        kind += ": " + ", ".join(str(value) for value in item["enum"])
+    default = "required" if required else _shown(schema.get("default"))
+    return kind, default, str(schema.get("description", ""))
+
+
+def _settings() -> str:
+    rows = (
+        (f"`TESTIO_{name.upper()}`", _type_name(field), _default(field), field.description or "")
+        for name, field in Settings.model_fields.items()
+    )
+    return _table(("variable", "type", "default", "meaning"), rows)
+
+
+def _type_name(field: FieldInfo) -> str:
+    if get_origin(field.annotation) in (Union, UnionType):
+        kind = next(a for a in get_args(field.annotation) if a is not type(None))
+    else:
+        kind = field.annotation
+    return {SecretStr: "secret", str: "text", bool: "0 or 1", int: "number"}.get(kind, getattr(kind, "__name__", ""))
+
+
+def _default(field: FieldInfo) -> str:
+    # A computed default depends on the machine; its description says what it is.
+    return "computed" if field.default_factory else _shown(field.default)
+
+
+def _shown(value: object) -> str:
+    return "" if value is None else f"`{value}`"
+
+
+if __name__ == "__main__":
+    REFERENCE.parent.mkdir(exist_ok=True)
+    REFERENCE.write_text(reference(), encoding="utf-8")
+    print(f"docs/{REFERENCE.name} is written.")
