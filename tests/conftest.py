@@ -1,0 +1,151 @@
+"""Fixtures of the whole suite: stores, settings and a canary in place of every secret.
+
+Nothing but the network is faked: a test gets a real SQLite file and a real PostgreSQL database, each a copy of
+one that was migrated once.
+"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Protocol
+from unittest.mock import AsyncMock
+
+import aiosqlite
+import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from testio_mcp.database.cache import PersistentCache
+from testio_mcp.database.engine import MEMORY, create_async_engine_for_sqlite
+from testio_mcp.settings import Settings, load_settings
+from tests.postgres import SCHEMA, PostgresServer, running_server
+
+# The gate draws the same examples every time; `--hypothesis-profile=search` looks for new ones.
+_LENIENT = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow)
+hypothesis_settings.register_profile(
+    "gate", derandomize=True, database=None, deadline=None, max_examples=50, suppress_health_check=_LENIENT
+)
+hypothesis_settings.register_profile("search", deadline=None, max_examples=2_000, suppress_health_check=_LENIENT)
+hypothesis_settings.load_profile("gate")
+
+
+class SettingsFor(Protocol):
+    """What the fixture `settings_for` gives."""
+
+    def __call__(self, **overrides: object) -> Settings:
+        """Settings made of `overrides` and the defaults of the tests."""
+
+
+@pytest.fixture(scope="session")
+def canary(testrun_uid: str) -> str:
+    """The token of every test: it must not turn up in any output, file or log."""
+    return f"canary-{testrun_uid}"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.upper().startswith("TESTIO_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def settings_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, canary: str) -> SettingsFor:
+    """Settings that come from the test alone: no variables, no `.env`, a store in the test's directory."""
+    monkeypatch.chdir(tmp_path)
+
+    def build(**overrides: object) -> Settings:
+        return load_settings(**{"customer_api_token": canary, "db_path": tmp_path / "store.db", **overrides})
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def _migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("migrated") / "store.db"
+
+    async def migrate() -> None:
+        async with PersistentCache(path):
+            pass
+
+    asyncio.run(migrate())
+    return path
+
+
+@pytest.fixture
+def sqlite_file(_migrated_file: Path, tmp_path: Path) -> Path:
+    """A store with the newest schema and no rows."""
+    path = tmp_path / "store.db"
+    shutil.copy(_migrated_file, path)
+    return path
+
+
+@pytest.fixture
+async def async_engine(_migrated_file: Path) -> AsyncIterator[AsyncEngine]:
+    """An in-memory store with the newest schema, on one shared connection."""
+    engine = create_async_engine_for_sqlite(MEMORY)
+    async with engine.connect() as connection, aiosqlite.connect(_migrated_file) as source:
+        raw = await connection.get_raw_connection()
+        assert isinstance(raw.driver_connection, aiosqlite.Connection)
+        await connection.rollback()
+        await source.backup(raw.driver_connection)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+async def async_session(async_engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
+    """A session whose every change, committed or not, is undone after the test."""
+    async with async_engine.connect() as connection:
+        transaction = await connection.begin()
+        async with AsyncSession(
+            bind=connection, expire_on_commit=False, join_transaction_mode="create_savepoint"
+        ) as session:
+            yield session
+        await transaction.rollback()
+
+
+@pytest.fixture
+def mock_async_session() -> AsyncMock:
+    """A session for failures that cannot be caused otherwise."""
+    return AsyncMock(spec=AsyncSession)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """An embedded PostgreSQL server."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def postgres_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
+    """A PostgreSQL database with the newest schema and no rows."""
+    async with postgres_server.database(migrated=True) as url:
+        yield url
+
+
+@pytest.fixture
+async def empty_postgres_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
+    """A PostgreSQL database without a schema."""
+    async with postgres_server.database(migrated=False) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def closed_store(request: pytest.FixtureRequest, tmp_path: Path) -> PersistentCache:
+    """A store with the newest schema and no rows, on each database in turn, not yet opened."""
+    if request.param == "sqlite":
+        return PersistentCache(request.getfixturevalue("sqlite_file"))
+    url = request.getfixturevalue("postgres_url")
+    return PersistentCache(tmp_path / "unused.db", database_url=url, schema=SCHEMA)
+
+
+@pytest.fixture
+async def store(closed_store: PersistentCache) -> AsyncIterator[PersistentCache]:
+    """An opened store with the newest schema and no rows, on each database in turn."""
+    async with closed_store:
+        yield closed_store
