@@ -156,7 +156,7 @@ class CustomerApi:
     async def list_executions(self, page: int, per_page: int = 100, order: str = "desc") -> Page[ExecutionPayload]:
         """A page (from 1) of the executions of user stories, with the total in `record_count`."""
         request = Request("GET", "user_story_version_executions", _given(page=page, per_page=per_page, order=order))
-        return await self._page(request, "user_story_version_executions", parse_execution)
+        return await self._page(request, "user_story_version_executions", parse_execution, "executions")
 
     async def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Change something: one attempt, repeated only if no byte left; the JSON value of the answer.
@@ -165,9 +165,9 @@ class CustomerApi:
         """
         return await self._calls.call(Request(method, path, json=body), once=True)
 
-    async def _page(self, request: Request, plural: str, parse: Parser[T], singular: str | None = None) -> Page[T]:
+    async def _page(self, request: Request, plural: str, parse: Parser[T], other: str | None = None) -> Page[T]:
         value = await self._calls.call(request)
-        items = _items(value, plural, singular)
+        items = _items(value, plural, other)
         if items is None:
             raise bad_payload(self._transport.asked(request), f"it holds no list of {plural}")
         records, rejects = parse_records(items, parse)
@@ -182,12 +182,15 @@ class CustomerApi:
         return records[0]
 
 
-def _items(value: Any, plural: str, singular: str | None) -> list[Any] | None:
-    """The records of a list answer: wrapped in the plural, bare, or where documented one in the singular."""
+def _items(value: Any, plural: str, other: str | None) -> list[Any] | None:
+    """The records of a list answer: bare, wrapped in the plural, or under another name where that occurs.
+
+    A lone object counts under the other name only. Nothing else counts as a list: a missing list read as empty
+    would look as if everything were deleted.
+    """
     if isinstance(value, dict):
-        if singular is not None and isinstance(value.get(singular), dict):
-            return [value[singular]]
-        value = value.get(plural)
+        lone = value.get(other) if other else None
+        value = [lone] if isinstance(lone, dict) else value.get(plural, lone)
     return value if isinstance(value, list) else None
 
 
