@@ -1,0 +1,163 @@
+"""Bugs as the API shows them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .catalog import ATTACHMENT_URL, DEVICES, ODD_DEVICES, REJECT_REASONS, Payload
+from .dice import Dice
+from .lifecycle import DAY, HOUR, stamp
+from .phrases import COMMENTS, CONDITIONS, EXPECTED, LANGUAGES, STEPS, SYMPTOMS
+from .plan import ATTACHMENT, COMMENT, TEST_FEATURE, TEST_FEATURES_EACH, BugFacts
+
+if TYPE_CHECKING:
+    from .account import Account
+
+_ATTACHMENTS_EACH, _COMMENTS_EACH = 4, 8
+_SHOWN = {"open": "forwarded", "auto_accepted": "accepted"}
+
+
+def bug_payload(world: Account, bug: BugFacts) -> Payload:
+    """A bug as planned, at the account's present moment."""
+    dice = Dice(world.seed, "bug text", bug.test.number, bug.number)
+    status = bug.status(world.clock)
+    product = world.product_state(bug.test.product_id)
+    style = world.style(bug.id)
+    payload: Payload = {"id": bug.id}
+    payload.update(_text(world, bug, dice))
+    payload.update(
+        severity=bug.severity,
+        status=_SHOWN.get(status, status),
+        auto_accepted=status == "auto_accepted",
+        location=f"https://{dice.pick(world.pools.hosts)}.example/{bug.number}",
+        author={"name": dice.pick(world.pools.testers)},
+        comments=_comments(world, bug, status, dice, style),
+        devices=[dice.pick(DEVICES) for _ in range(1 if dice.chance(75) else 2)],
+        reproductions=[],
+        **_places(world, bug),
+        test={"id": bug.test.id, "title": world.test_title(bug.test)},
+        test_case=None,
+        test_environment=next(iter(product.environments.values()), None),
+        product={"id": product.id, "name": product.payload["name"]},
+        section=world.section(bug.test.section_id),
+        attachments=_attachments(bug, dice),
+        known=bug.known,
+        external_idx=f"QA-{bug.id % 100_000}" if bug.exported <= world.clock else None,
+        exported_at=stamp(bug.exported, style) if bug.exported <= world.clock else None,
+        reported_at=stamp(bug.reported, style),
+    )
+    if bug.severity == "custom":
+        payload["report"] = _custom_report(bug, dice)
+    return _odd(payload, bug, dice) if world.quirks else payload
+
+
+def _text(world: Account, bug: BugFacts, dice: Dice) -> Payload:
+    language = dice.pick(LANGUAGES)
+    feature = world.feature(bug.feature_id)
+    product = world.product_state(bug.test.product_id).payload["name"]
+    area = feature.title if feature else product
+    element = dice.pick(feature.element_choices) if feature else "Start page"
+    words = {"element": element, "area": area, "product": product}
+    symptom = dice.pick(SYMPTOMS[language]).format(**words)
+    sentences = world.pools.sentences[language]
+    steps = [step.format(**words) for step in STEPS[language]]
+    steps.append(dice.pick(sentences))
+    return {
+        "title": f"[{area}] {symptom} {dice.pick(CONDITIONS[language])}",
+        "language": language,
+        "steps": steps,
+        "expected_result": EXPECTED[language].format(**words),
+        "actual_result": f"{symptom}.\r\n{dice.pick(sentences)} {dice.pick(sentences)}",
+    }
+
+
+def _places(world: Account, bug: BugFacts) -> Payload:
+    """Where the bug is: the product's feature, the test's copy of it, and the old name for it.
+
+    With quirks one in four bugs names only one of the three.
+    """
+    feature = world.feature(bug.feature_id)
+    if feature is None:
+        return {"feature": None, "test_feature": None, "app_section": None}
+    copy = TEST_FEATURE + bug.test.number * TEST_FEATURES_EACH + bug.test.features.index(feature.id)
+    places: Payload = {
+        "feature": {"id": feature.id, "title": feature.title},
+        "test_feature": {"id": copy, "title": feature.title, "feature_id": feature.id},
+        "app_section": {"id": copy, "title": feature.title},
+    }
+    keys = tuple(places)
+    variant = (bug.test.number + bug.number) % 12
+    if world.quirks and variant < len(keys):
+        return {keys[variant]: places[keys[variant]]}
+    return places
+
+
+def _comments(world: Account, bug: BugFacts, status: str, dice: Dice, style: int) -> list[Payload]:
+    first = COMMENT + bug.id * _COMMENTS_EACH
+    comments = [
+        (dice.pick(COMMENTS), dice.pick(world.pools.testers), bug.reported + HOUR)
+        for _ in range(dice.below(3) if dice.chance(40) else 0)
+    ]
+    if status == "rejected":
+        reason = dice.pick(REJECT_REASONS)["default_comment"]
+        said = f"{reason} {dice.pick(world.pools.sentences['en'])}" if dice.chance(50) else reason
+        comments.append((said, dice.pick(world.pools.contacts), bug.decided))
+    return [
+        {"id": first + place, "body": body, "author": {"name": name}, "created_at": stamp(at, style)}
+        for place, (body, name, at) in enumerate(comments)
+        if at <= world.clock
+    ]
+
+
+def _attachments(bug: BugFacts, dice: Dice) -> list[Payload]:
+    first = ATTACHMENT + bug.id * _ATTACHMENTS_EACH
+    return [
+        {
+            "id": first + place,
+            "url": f"{ATTACHMENT_URL}/{first + place}.mp4",
+            "thumbnail_urls": {"small": f"{ATTACHMENT_URL}/{first + place}-small.png"},
+        }
+        for place in range(dice.below(3))
+    ]
+
+
+def _custom_report(bug: BugFacts, dice: Dice) -> Payload:
+    answers = (
+        ("satisfaction", "How satisfied are you?", "number", dice.between(1, 10)),
+        ("paid_at", "Paid at", "date", stamp(bug.reported - DAY)[:10]),
+        ("shop", "Name of the shop", "text", f"Shop {dice.below(90)}"),
+    )
+    return {
+        "custom_report_configuration_id": 12,
+        "content": {
+            "data": [
+                {"key": key, "name": name, "type": kind, "value": value, "position": place}
+                for place, (key, name, kind, value) in enumerate(answers)
+            ]
+        },
+    }
+
+
+def _odd(payload: Payload, bug: BugFacts, dice: Dice) -> Payload:
+    """One or two of the deviations that real payloads show."""
+    if dice.chance(30):
+        payload["steps"] = "\r\n".join(f"{n}. {step}" for n, step in enumerate(payload["steps"], 1))
+    if dice.chance(20):
+        payload["author"] = payload["author"]["name"]
+    if dice.chance(10):
+        payload["devices"] = [*payload["devices"], dice.pick(ODD_DEVICES)]
+    return _rarely_odd(payload, bug, dice.below(10))
+
+
+def _rarely_odd(payload: Payload, bug: BugFacts, variant: int) -> Payload:
+    if variant == 0 and payload["auto_accepted"]:
+        payload["status"] = "auto_accepted"
+    elif variant == 1:
+        payload["priority_hint"] = {"score": bug.number}
+    elif variant == 2:
+        payload["section"] = None
+    elif variant == 3 and payload["status"] == "rejected":
+        payload["rejection_reason"] = payload["comments"][-1]["body"].split(".")[0]
+    elif variant == 4:
+        payload["test"] = {"id": payload["test"]["id"]}
+    return payload

@@ -1,0 +1,263 @@
+"""Exploratory tests and executions."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from testio_mcp.api.vocabulary import DURATIONS, IMMUTABLE_TEST_STATUSES, REPORT_LANGUAGES
+
+from .call import Answer, Call, invalid, one_of, only, require
+from .catalog import Payload
+from .lifecycle import HOUR, NEVER, Phases, moment
+from .plan import EXECUTIONS_EACH, STORY_VERSION, VERSIONS_EACH, TestFacts
+from .records_runs import execution_payload, runs_of
+from .routes_products import new_feature
+from .state import ProductState, surviving
+
+_CREATABLE = ("coverage", "usability", "rapid", "focused")
+_TEXTS = (
+    "goal",
+    "out_of_scope",
+    "instructions",
+    "report_language",
+    "allow_device_clouds",
+    "requirements",
+    "attachments",
+)
+
+
+def list_tests(call: Call) -> Answer:
+    """The tests of a product, newest first, without metrics."""
+    offset, limit = call.window()
+    page = call.world.tests_page(call.product().id, offset, limit, objects=call.objects)
+    return Answer({}, root="exploratory_tests", records=page)
+
+
+def get_test(call: Call) -> Answer:
+    """One test with its metrics."""
+    return _shown(call, call.ids["tid"])
+
+
+def _shown(call: Call, test_id: int, status: int = 200) -> Answer:
+    return Answer({"exploratory_test": call.world.test(test_id, objects=call.objects)}, status)
+
+
+def create_test(call: Call) -> Answer:
+    """A draft, or with `auto_launch` a submitted test."""
+    state, body = call.product(), call.root("exploratory_test")
+    if bool(body.get("features")) == bool(body.get("test_template")):
+        invalid("exactly one of features, test_template is needed")
+    if not body.get("test_environment") and not body.get("test_environment_id"):
+        invalid("test_environment can't be blank")
+    _check(call, state, body)
+    testing_type = body.get("testing_type", "coverage")
+    start = _start(body) or (call.world.clock // HOUR + 1) * HOUR
+    number = call.world.next_test
+    drawn = call.world.plan.test(number)
+    facts = TestFacts(
+        number=number,
+        product_id=state.id,
+        testing_type=testing_type,
+        phases=Phases(call.world.clock, NEVER, NEVER, start, start + _length(body, testing_type)),
+        section_id=body.get("section_id"),
+        features=_features(call, state, body),
+        bugs=max(1, drawn.bugs),
+    )
+    call.world.keep_test(facts)
+    call.world.update_test(facts.id, **_fields(call, state, body))
+    if body.get("auto_launch") is True:
+        call.world.launch_test(facts.id)
+    return _shown(call, facts.id, 201)
+
+
+def update_test(call: Call) -> Answer:
+    """Changed attributes of a test that has not started."""
+    facts, body = call.world.test_facts(call.ids["tid"]), call.root("exploratory_test")
+    status = call.world.test_status(facts)
+    if status in (*IMMUTABLE_TEST_STATUSES, "running", "locked"):
+        invalid(f"a test that is {status} cannot be changed")
+    if "test_template" in body:
+        invalid("test_template can only be set when a test is created")
+    state = call.world.product_state(facts.product_id)
+    _check(call, state, body)
+    testing_type = body.get("testing_type", facts.testing_type)
+    start = _start(body) or facts.phases.start
+    length = _length(body, testing_type) if "duration" in body else facts.phases.end - facts.phases.start
+    features = _features(call, state, body) if body.get("features") else facts.features
+    phases = facts.phases._replace(start=start, end=start + length)
+    call.world.keep_test(facts._replace(testing_type=testing_type, phases=phases, features=features))
+    call.world.update_test(facts.id, **_fields(call, state, body))
+    return _shown(call, facts.id)
+
+
+def launch_test(call: Call) -> Answer:
+    """Submit a draft."""
+    facts = call.world.test_facts(call.ids["tid"])
+    if (status := call.world.test_status(facts)) != "initialized":
+        invalid(f"a test that is {status} cannot be launched")
+    call.world.launch_test(facts.id)
+    return _shown(call, facts.id)
+
+
+def duplicate_test(call: Call) -> Answer:
+    """A new draft with the content of a test."""
+    facts, world = call.world.test_facts(call.ids["tid"]), call.world
+    start = world.clock + 24 * HOUR
+    length = facts.phases.end - facts.phases.start
+    phases = Phases(world.clock, NEVER, NEVER, start, start + length)
+    copy = facts._replace(number=world.next_test, phases=phases, bugs=max(1, facts.bugs))
+    original = world.test(facts.id)
+    world.keep_test(copy)
+    kept = only(original, ("title", "test_title", *_TEXTS, "goal_text", "instructions_text", "test_environment"))
+    world.update_test(copy.id, **kept)
+    return _shown(call, copy.id)
+
+
+def create_template(call: Call) -> Answer:
+    """A test template made from a test."""
+    facts, body = call.world.test_facts(call.ids["tid"]), call.root("test_template")
+    require(body, title=str)
+    state = call.world.product_state(facts.product_id)
+    template = {
+        "id": call.world.new_id(),
+        "title": body["title"],
+        "section_id": facts.section_id or state.payload["default_section_id"],
+        "_features": facts.features,
+    }
+    state.templates[template["id"]] = template
+    return Answer({"test_template": only(template, ("id", "title", "section_id"))}, 201)
+
+
+def _check(call: Call, state: ProductState, body: Payload) -> None:
+    """Refuse attributes that the API does not accept."""
+    one_of(body, "testing_type", _CREATABLE)
+    one_of(body, "report_language", REPORT_LANGUAGES)
+    if body.get("bug_severities") and body.get("testing_type") != "focused":
+        invalid("bug_severities belong to focused tests")
+    if (section_id := body.get("section_id")) is not None and call.world.section(section_id) not in state.payload[
+        "sections_with_default"
+    ]:
+        invalid("section_id must be a section of the product")
+    environment_id = body.get("test_environment_id")
+    if environment_id is not None and environment_id not in state.environments:
+        invalid("test_environment_id must be an environment of the product")
+    template = body.get("test_template")
+    if template and (not isinstance(template, dict) or template.get("id") not in state.templates):
+        invalid("test_template must be a template of the product")
+
+
+def _features(call: Call, state: ProductState, body: Payload) -> tuple[int, ...]:
+    """Ids of the features that a test shall cover; new ones are created on the way."""
+    if template := body.get("test_template"):
+        covered = state.templates[template["id"]].get("_features", tuple(state.features)[:2])
+        return tuple(covered)
+    wanted = body["features"]
+    if not isinstance(wanted, list) or not all(isinstance(feature, dict) for feature in wanted):
+        invalid("features must be a list of objects")
+    ids = []
+    for feature in wanted:
+        if "id" not in feature:
+            require(feature, title=str)
+            created = new_feature(call, feature, state.section_ids[:1])
+            call.world.hold_feature(created, state.id)
+            ids.append(created.id)
+        elif feature["id"] in state.features:
+            ids.append(feature["id"])
+        else:
+            invalid("features must be features of the product")
+    return tuple(ids)
+
+
+def _fields(call: Call, state: ProductState, body: Payload) -> dict[str, Any]:
+    """The attributes of a request as the test's payload shows them."""
+    fields: dict[str, Any] = only(body, _TEXTS)
+    if title := body.get("test_title") or body.get("title"):
+        fields["title"] = title
+    fields.update({f"{name}_text": body[name] for name in ("goal", "out_of_scope", "instructions") if name in body})
+    if environment_id := body.get("test_environment_id"):
+        fields["test_environment"] = state.environments[environment_id]
+    elif isinstance(environment := body.get("test_environment"), dict):
+        fields["test_environment"] = environment | {"id": environment.get("id") or call.world.new_id()}
+    for level, enabled in (body.get("bug_severities") or {}).items():
+        if level in ("low", "high", "critical"):
+            fields[f"enable_{level}"] = bool(enabled)
+    return fields
+
+
+def _start(body: Payload) -> int | None:
+    if not (text := body.get("start_at")):
+        return None
+    try:
+        return moment(datetime.fromisoformat(text))
+    except (TypeError, ValueError):
+        invalid("start_at is invalid")
+
+
+def _length(body: Payload, testing_type: str | None) -> int:
+    """Seconds that a test runs; the API takes hours as a string."""
+    hours = str(body.get("duration") or DURATIONS.get(testing_type or "", 24))
+    if not hours.isdecimal() or int(hours) < 1:
+        invalid("duration is invalid")
+    return int(hours) * HOUR
+
+
+# --- executions
+
+
+def list_executions(call: Call) -> Answer:
+    """Executions, the only list with a total; `order=desc` begins with the newest test."""
+    one_of(dict(call.query), "order", ("asc", "desc"))
+    stories, versions = call.numbers("user_story_ids"), call.numbers("user_story_version_ids")
+    offset, limit = call.window(unpaged=25)
+    newest_first = call.query.get("order") == "desc"
+    if stories is None and versions is None:
+        total = (call.world.next_test - len(call.world.gone_tests)) * EXECUTIONS_EACH
+        return _executions(call, list(islice(_paged(call, offset, newest_first, total), limit)), total)
+    found = [
+        payload for facts in _candidates(call, versions) for payload in _matching(call, facts, stories, versions)
+    ]
+    if newest_first:
+        found.reverse()
+    return _executions(call, found[offset : offset + limit], len(found))
+
+
+def _executions(call: Call, records: list[Payload], total: int) -> Answer:
+    return Answer({"user_story_version_executions": records, "meta": {"record_count": total}})
+
+
+def _paged(call: Call, offset: int, newest_first: bool, total: int) -> Iterator[Payload]:
+    """All executions after an offset; every test has the same number of them."""
+    for place in range(offset, total):
+        at = total - 1 - place if newest_first else place
+        test, run = divmod(at, EXECUTIONS_EACH)
+        number = next(surviving(call.world.gone_tests, call.world.next_test, test, 1))
+        facts = call.world.facts(number)
+        yield execution_payload(call.world, facts, runs_of(call.world, facts)[run])
+
+
+def _candidates(call: Call, versions: list[int] | None) -> Iterator[TestFacts]:
+    """The tests that can hold what is asked for."""
+    world = call.world
+    if versions is None:
+        numbers = iter(range(world.next_test))
+    else:
+        numbers = iter(sorted({(version - STORY_VERSION) // VERSIONS_EACH for version in versions}))
+    gone = set(world.gone_tests)
+    for number in numbers:
+        if 0 <= number < world.next_test and number not in gone:
+            yield world.facts(number)
+
+
+def _matching(
+    call: Call, facts: TestFacts, stories: list[int] | None, versions: list[int] | None
+) -> Iterator[Payload]:
+    covered = {story for feature in call.world.covered(facts) for story in feature.stories}
+    if stories is not None and not covered.intersection(stories):
+        return
+    for run in runs_of(call.world, facts):
+        version = run.version
+        if version is None or (stories is not None and version.story_id not in stories):
+            continue
+        if versions is None or version.id in versions:
+            yield execution_payload(call.world, facts, run)
