@@ -18,7 +18,14 @@ _SCALARS = (str, int, float, bool)
 
 
 class Unreadable(ValueError):
-    """A record without a usable id. The text is a reason to show; it holds no API text."""
+    """A record without a usable id. The text is a reason to show; it holds no API text.
+
+    `record` is the record without its secrets.
+    """
+
+    def __init__(self, reason: str, record: dict[str, Any]) -> None:
+        super().__init__(reason)
+        self.record = record
 
 
 def as_id(value: Any) -> int | None:
@@ -98,7 +105,7 @@ class Fields:
         found = as_id(value)
         if found is None:
             kind = "missing" if value is None else f"not usable ({type(value).__name__})"
-            raise Unreadable(f"{name} is {kind}")
+            raise Unreadable(f"{name} is {kind}", self.record)
         return found
 
     def id(self, *names: str) -> int | None:

@@ -210,7 +210,7 @@ def parse_reject_reason(record: dict[str, Any]) -> RejectReasonPayload:
     fields = open_record(record)
     key = fields.text("key")
     if not key:
-        raise Unreadable("key is missing")
+        raise Unreadable("key is missing", fields.record)
     name, comment = fields.text("name"), fields.text("default_comment")
     return RejectReasonPayload(key, name, comment, tuple(fields.drift), fields.record)
 

@@ -97,8 +97,10 @@ def parse_records(items: Iterable[Any], parse: Callable[[dict[str, Any]], T]) ->
             continue
         try:
             records.append(parse(item))
-        except (Unreadable, TooDeep) as error:
-            rejects.append(_reject(item, str(error) or "nested too deep"))
+        except Unreadable as error:
+            rejects.append(Reject(_key(error.record), str(error), error.record))
+        except TooDeep:
+            rejects.append(Reject(_key(item), "nested too deep", None))
     return records, rejects
 
 
@@ -212,13 +214,11 @@ def _thumbnail(attachment: dict[str, Any]) -> str | None:
     return urls if type(urls) is str else None
 
 
-def _reject(item: dict[str, Any], reason: str) -> Reject:
-    found = as_id(item.get("id"))
-    try:
-        raw = scrub_secrets(item)
-    except TooDeep:
-        raw = None
-    return Reject(str(found) if found is not None else _digest(raw), reason, raw)
+def _key(record: dict[str, Any]) -> str:
+    found = as_id(record.get("id"))
+    if found is not None:
+        return str(found)
+    return _digest({name: value for name, value in record.items() if type(value) not in (dict, list)})
 
 
 def _digest(item: Any) -> str:

@@ -1,6 +1,7 @@
 """Verified copies of a SQLite store."""
 
 import os
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -53,8 +54,11 @@ async def back_up(connection: aiosqlite.Connection, db_path: Path) -> Path:
         # VACUUM INTO fills an existing empty file and keeps its mode; a file of its own making would be 0644.
         os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         try:
+            before = await _data_version(connection)
             await connection.execute("VACUUM INTO ?", (str(partial),))
-            await _verify(partial, await _contents(connection))
+            contents = await _contents(connection)
+            changed = await _data_version(connection) != before
+            await _verify(partial, None if changed else contents)
             _flush(partial)
             partial.rename(final)
             _flush(directory)
@@ -67,12 +71,22 @@ async def back_up(connection: aiosqlite.Connection, db_path: Path) -> Path:
 
 def list_backups(db_path: Path) -> list[Path]:
     """The verified copies of a store, newest first."""
-    return sorted(backup_directory(db_path).glob(f"{db_path.stem}-*.db"), reverse=True)
+    # Another store of the directory may have this one's name as the beginning of its own.
+    ours = re.compile(re.escape(db_path.stem) + r"-\d{8}T\d{12}Z\.db")
+    return sorted((p for p in backup_directory(db_path).glob("*.db") if ours.fullmatch(p.name)), reverse=True)
 
 
-async def _verify(copy: Path, expected: dict[str, int]) -> None:
+async def _data_version(connection: aiosqlite.Connection) -> int:
+    """A number that changes when anybody else writes to the file."""
+    rows = await connection.execute_fetchall("PRAGMA data_version")
+    return int(next(iter(rows))[0])
+
+
+async def _verify(copy: Path, expected: dict[str, int] | None) -> None:
+    """Check the whole copy, and compare its rows with `expected` unless the store changed meanwhile."""
     async with aiosqlite.connect(f"file:{copy}?mode=ro", uri=True) as connection:
-        if await check_integrity(connection) or await _contents(connection) != expected:
+        found = await check_integrity(connection) or await _contents(connection)
+        if found != expected and (expected is not None or isinstance(found, list)):
             raise StoreCorrupt(
                 "The backup does not hold what the store holds, so it was discarded.",
                 "Run 'testio-mcp db check', then try again.",

@@ -23,6 +23,8 @@ def _upsert(dialect: str, table: Table, columns: tuple[str, ...], keep: bool) ->
         nothing: Executable = insert.on_conflict_do_nothing()
         return nothing
     changed = {name: insert.excluded[name] for name in columns if name not in keys}
+    if not changed:
+        return _upsert(dialect, table, columns, True)
     replace: Executable = insert.on_conflict_do_update(index_elements=keys, set_=changed)
     return replace
 

@@ -1,10 +1,12 @@
 """What the database says, as errors a person can act on."""
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from testio_mcp.errors import StoreBusy, StoreCorrupt, StoreError, StoreFull, StoreReadOnly
 
@@ -43,17 +45,60 @@ _SQLITE: dict[str, tuple[type[StoreError], str, str]] = {
 }
 
 
+_BUSY, _FULL, _READONLY = _SQLITE["SQLITE_BUSY"], _SQLITE["SQLITE_FULL"], _SQLITE["SQLITE_READONLY"]
+_SERVER = (
+    StoreError,
+    "The database {place} did not answer as expected ({kind}).",
+    "Check TESTIO_DATABASE_URL and that the server runs and accepts this user.",
+)
+# SQLSTATE, or its first characters. Any other state is a defect of a statement, not of the server.
+_POSTGRESQL: dict[str, tuple[type[StoreError], str, str]] = {
+    "08": _SERVER,
+    "28": _SERVER,
+    "3D": _SERVER,
+    "57P": _SERVER,
+    "53300": _SERVER,
+    "53100": _FULL,
+    "40": _BUSY,
+    "55P03": _BUSY,
+    "25006": _READONLY,
+    "42501": (
+        StoreReadOnly,
+        "The database {place} does not let this user do that.",
+        "Grant the user all rights on the schema, and the right to create it.",
+    ),
+}
+_FILE = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EACCES: _READONLY,
+    errno.EPERM: _READONLY,
+    errno.EROFS: _READONLY,
+}
+
+
 def _classify(error: BaseException, place: str) -> StoreError | None:
-    name = getattr(error, "sqlite_errorname", "") or ""
-    for prefix, (kind, message, next_step) in _SQLITE.items():
-        if name.startswith(prefix):
-            return kind(message.format(place=place), next_step)
-    if type(error).__module__.startswith("asyncpg") or isinstance(error, OSError | InterfaceError):
-        return StoreError(
-            f"The database {place} did not answer as expected ({type(error).__name__}).",
-            "Check TESTIO_DATABASE_URL and that the server runs and accepts this user.",
-        )
-    return None
+    found = _known(error)
+    if found is None:
+        return None
+    kind, message, next_step = found
+    return kind(message.format(place=place, kind=type(error).__name__), next_step)
+
+
+def _known(error: BaseException) -> tuple[type[StoreError], str, str] | None:
+    if isinstance(error, OSError):
+        # Only a failure on a file names one; the others are failures to reach a server.
+        return _FILE.get(error.errno or 0, _FULL) if error.filename else _SERVER
+    if isinstance(error, PoolTimeout):
+        return _BUSY
+    if type(error).__name__ == "InterfaceError":  # the connection is gone
+        return _SERVER
+    state, table = (
+        (getattr(error, "sqlite_errorname", None), _SQLITE)
+        if isinstance(error, sqlite3.Error)
+        else (getattr(error, "sqlstate", None), _POSTGRESQL)
+    )
+    return next((found for prefix, found in table.items() if str(state).startswith(prefix)), None)
 
 
 @contextmanager
@@ -61,14 +106,9 @@ def store_errors(place: str) -> Iterator[None]:
     """Turn a failure of the database at `place` into a `StoreError`; defects of ours pass unchanged."""
     try:
         yield
-    except DBAPIError as error:
-        cause: BaseException = error.orig or error
-        known = _classify(cause, place) or _classify(cause.__cause__ or cause, place)
-        if known is None:
-            raise
-        raise known from error
-    except (sqlite3.Error, OSError) as error:
-        known = _classify(error, place)
+    except (DBAPIError, PoolTimeout, sqlite3.Error, OSError) as error:
+        cause: BaseException = error.orig or error if isinstance(error, DBAPIError) else error
+        known = _classify(cause, place) or (_classify(cause.__cause__, place) if cause.__cause__ else None)
         if known is None:
             raise
         raise known from error

@@ -68,7 +68,8 @@ def _in_snapshot(connection: Connection, work: Callable[[Connection], T]) -> T:
     try:
         return work(connection)
     finally:
-        driver.execute("COMMIT")
+        # Nothing was written. Unlike COMMIT this cannot fail, and so cannot leave the thread in an old snapshot.
+        driver.rollback()
 
 
 def _deliver(future: "asyncio.Future[Any]", setter: Callable[..., None], value: object) -> None:
@@ -82,5 +83,7 @@ def _finish(future: "asyncio.Future[Any]", result: object) -> None:
 
 
 def _fail(future: "asyncio.Future[Any]", error: BaseException) -> None:
+    if isinstance(error, StopIteration):  # a future refuses it, and the caller would wait for ever
+        error = RuntimeError("StopIteration left the function that read the store")
     if not future.done():
         future.set_exception(error)

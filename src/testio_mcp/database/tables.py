@@ -213,7 +213,6 @@ class TestFeature(SQLModel, table=True):
     test_id: int = _ref("test")
     feature_id: int | None = _ref("feature", default=None)
     title: str
-    execution_status: str | None = None
     enable_default: bool = True
     enable_content: bool = False
     enable_visual: bool = False

@@ -42,6 +42,11 @@ class Operation:
         return self.function.__name__
 
     @property
+    def title(self) -> str:
+        """The name as people read it."""
+        return self.name.replace("_", " ").capitalize()
+
+    @property
     def method(self) -> str:
         """The HTTP method: questions are GET, actions POST."""
         return "GET" if self.safety == "read" else "POST"

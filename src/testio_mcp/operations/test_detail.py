@@ -34,7 +34,6 @@ class FeatureInTest(BaseModel):
     id: int
     feature_id: int | None
     title: str
-    execution_status: str | None
     bugs: int = Field(description="Bugs of this test on the feature.")
 
 
@@ -112,7 +111,6 @@ _features = (
         _feature.id,
         _feature.feature_id,
         _feature.title,
-        _feature.execution_status,
         select(func.count(_bug.id))
         .where(_bug.test_id == _feature.test_id, _bug.gone_at.is_(None), _bug.feature_id == _feature.feature_id)
         .scalar_subquery()
@@ -130,7 +128,7 @@ _platforms = (
         _platform.browsers,
     )
     .where(_platform.test_id == bindparam("test_id"))
-    .order_by(_platform.id)
+    .order_by(_platform.position)
 )
 _statuses = (
     select(_bug.status, func.count())

@@ -44,6 +44,7 @@ class Account:
         self.pools = load_pools(seed)
         self.plan = Plan(seed, products, tests_per_product, bugs_per_test, self.clock)
         self.next_test = self.plan.tests
+        self.next_product = PRODUCT + products
         self.product_ids = [PRODUCT + index for index in range(products)]
         self.test_changes: dict[int, Payload] = {}
         self.bug_changes: dict[int, Payload] = {}

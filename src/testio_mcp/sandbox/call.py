@@ -1,6 +1,6 @@
 """One request to the simulated API: its parameters and body, checked the way the API checks them."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -114,6 +114,11 @@ def require(body: Payload, **kinds: type | tuple[type, ...]) -> None:
             invalid(f"{name} can't be blank")
         if not isinstance(value, kind) or isinstance(value, bool):
             invalid(f"{name} is invalid")
+
+
+def among(value: Any, ids: Container[int]) -> bool:
+    """Whether a value from a body is one of these ids."""
+    return isinstance(value, int) and value in ids
 
 
 def one_of(body: Payload, name: str, allowed: Iterable[str | None]) -> None:

@@ -211,10 +211,10 @@ async def _stall(wire: Wire, rule: Fault) -> bool:
 
 
 async def _shift(wire: Wire, rule: Fault) -> bool:
-    if found := _PRODUCT.search(wire.scope["path"]):
-        product_id = int(found[1])
-        for test_id in wire.world.test_ids(product_id)[: rule.delete]:
-            wire.world.delete_test(test_id)
+    found = _PRODUCT.search(wire.scope["path"])
+    if found and (product_id := int(found[1])) in wire.world.product_ids:
+        for number in list(wire.world.numbers_of(product_id, 0, rule.delete)):
+            wire.world.delete_test(wire.world.facts(number).id)
         for _ in range(rule.insert):
             wire.world.add_test(product_id)
     return True

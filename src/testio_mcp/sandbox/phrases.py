@@ -243,6 +243,7 @@ CONDITIONS = {
         "after the session expired",
         "when a filter is active",
         "with <b>special</b> characters",
+        "when the profile is a family 👨‍👩‍👧",
         "on small screens",
     ),
     "de": ("nach dem Zurückgehen", "im Querformat", "bei langsamer Verbindung", "nach dem Sprachwechsel"),
@@ -297,4 +298,6 @@ COMMENTS = (
     "Ich kann das bestätigen.",
     "再現できました。",
     "Still happens in the new build 🐞",
+    # Hidden characters turn the end of this file name around.
+    "See screenshot\u202egpj.exe\u202c and the zero\u200bwidth space.",
 )

@@ -9,6 +9,7 @@ from .dice import Dice
 from .lifecycle import DAY, HOUR, stamp
 from .phrases import COMMENTS, CONDITIONS, EXPECTED, LANGUAGES, STEPS, SYMPTOMS
 from .plan import ATTACHMENT, COMMENT, TEST_FEATURE, TEST_FEATURES_EACH, BugFacts
+from .state import ProductState
 
 if TYPE_CHECKING:
     from .account import Account
@@ -48,7 +49,7 @@ def bug_payload(world: Account, bug: BugFacts) -> Payload:
     )
     if bug.severity == "custom":
         payload["report"] = _custom_report(bug, dice)
-    return _odd(payload, bug, dice) if world.quirks else payload
+    return _odd(payload, bug, product, dice) if world.quirks else payload
 
 
 def _text(world: Account, bug: BugFacts, dice: Dice) -> Payload:
@@ -138,7 +139,7 @@ def _custom_report(bug: BugFacts, dice: Dice) -> Payload:
     }
 
 
-def _odd(payload: Payload, bug: BugFacts, dice: Dice) -> Payload:
+def _odd(payload: Payload, bug: BugFacts, product: ProductState, dice: Dice) -> Payload:
     """One or two of the deviations that real payloads show."""
     if dice.chance(30):
         payload["steps"] = "\r\n".join(f"{n}. {step}" for n, step in enumerate(payload["steps"], 1))
@@ -146,6 +147,8 @@ def _odd(payload: Payload, bug: BugFacts, dice: Dice) -> Payload:
         payload["author"] = payload["author"]["name"]
     if dice.chance(10):
         payload["devices"] = [*payload["devices"], dice.pick(ODD_DEVICES)]
+    if payload["section"] is None and dice.chance(10):
+        payload["section"] = product.payload["sections_with_default"][0]
     return _rarely_odd(payload, bug, dice.below(10))
 
 
@@ -158,6 +161,8 @@ def _rarely_odd(payload: Payload, bug: BugFacts, variant: int) -> Payload:
         payload["section"] = None
     elif variant == 3 and payload["status"] == "rejected":
         payload["rejection_reason"] = payload["comments"][-1]["body"].split(".")[0]
+    elif variant == 5 and not payload["auto_accepted"]:
+        del payload["auto_accepted"]
     elif variant == 4:
         payload["test"] = {"id": payload["test"]["id"]}
     return payload

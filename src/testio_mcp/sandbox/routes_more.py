@@ -4,7 +4,7 @@ from typing import Any
 
 from testio_mcp.api.vocabulary import DURATIONS
 
-from .call import Answer, Call, Refused, invalid, only, require
+from .call import Answer, Call, Refused, among, invalid, only, require
 from .catalog import APP_SUFFIXES, Payload
 from .lifecycle import HOUR, NEVER, Phases
 from .plan import TestFacts
@@ -21,10 +21,10 @@ def _make(call: Call, kind: str, **fields: object) -> Payload:
 
 
 def _made(call: Call, kind: str, record_id: Any) -> Payload:
-    record = call.world.made.get(kind, {}).get(record_id)
-    if record is None:
+    records = call.world.made.get(kind, {})
+    if not among(record_id, records):
         raise Refused(404, f"{kind.replace('_', ' ').capitalize()} not found")
-    return record
+    return records[record_id]
 
 
 # --- test cases

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from testio_mcp.api.vocabulary import INDUSTRIES, PRODUCT_TYPES
 
-from .call import ALL, Answer, Call, Refused, chosen, invalid, one_of, only, require
+from .call import ALL, Answer, Call, Refused, among, chosen, invalid, one_of, only, require
 from .catalog import Payload
 from .state import Feature, ProductState
 
@@ -68,17 +68,20 @@ def create_feature(call: Call) -> Answer:
     state = call.world.product_state(call.world.product(call.body["product_id"])["id"])
     body = call.root("feature")
     require(body, title=str, description=str)
-    sections = tuple(call.body.get("section_ids") or ())
-    if not set(sections) <= set(state.section_ids):
+    sections = call.body.get("section_ids") or []
+    if not isinstance(sections, list) or not all(among(section, state.section_ids) for section in sections):
         invalid("section_ids must be sections of the product")
-    feature = new_feature(call, body, sections)
+    feature = new_feature(call, body, tuple(sections))
     call.world.hold_feature(feature, state.id)
     return Answer({"feature": _shown(call, state, feature.id)}, 201)
 
 
 def new_feature(call: Call, body: Payload, sections: tuple[int, ...]) -> Feature:
     """A feature from the fields of a request."""
-    paths = [str(path) for path in body.get("user_stories") or ()]
+    stories = body.get("user_stories") or []
+    if not isinstance(stories, list):
+        invalid("user_stories must be a list")
+    paths = [str(path) for path in stories]
     return Feature(
         id=call.world.new_id(),
         title=body["title"],
@@ -210,7 +213,7 @@ def check_environment(body: Payload, *, creating: bool) -> None:
             invalid("environment_test_information must be an object")
         one_of(information, "data_type", ("custom", "access_claims"))
         require(information, data_type=str)
-        if len(information.get("description") or "") > _DESCRIPTION_LIMIT:
+        if len(str(information.get("description") or "")) > _DESCRIPTION_LIMIT:
             invalid(f"description is too long (maximum is {_DESCRIPTION_LIMIT} characters)")
 
 

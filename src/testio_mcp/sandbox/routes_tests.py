@@ -7,7 +7,7 @@ from typing import Any
 
 from testio_mcp.api.vocabulary import DURATIONS, IMMUTABLE_TEST_STATUSES, REPORT_LANGUAGES
 
-from .call import Answer, Call, invalid, one_of, only, require
+from .call import Answer, Call, among, invalid, one_of, only, require
 from .catalog import Payload
 from .lifecycle import HOUR, NEVER, Phases, moment
 from .plan import EXECUTIONS_EACH, STORY_VERSION, VERSIONS_EACH, TestFacts
@@ -51,18 +51,17 @@ def create_test(call: Call) -> Answer:
     if not body.get("test_environment") and not body.get("test_environment_id"):
         invalid("test_environment can't be blank")
     _check(call, state, body)
+    number, clock = call.world.next_test, call.world.clock
     testing_type = body.get("testing_type", "coverage")
-    start = _start(body) or (call.world.clock // HOUR + 1) * HOUR
-    number = call.world.next_test
-    drawn = call.world.plan.test(number)
+    start = _start(body) or (clock // HOUR + 1) * HOUR
     facts = TestFacts(
         number=number,
         product_id=state.id,
         testing_type=testing_type,
-        phases=Phases(call.world.clock, NEVER, NEVER, start, start + _length(body, testing_type)),
+        phases=Phases(clock, NEVER, NEVER, start, start + _length(body, testing_type)),
         section_id=body.get("section_id"),
         features=_features(call, state, body),
-        bugs=max(1, drawn.bugs),
+        bugs=call.world.plan.new_test(number, state.id, clock).bugs,
     )
     call.world.keep_test(facts)
     call.world.update_test(facts.id, **_fields(call, state, body))
@@ -133,18 +132,19 @@ def _check(call: Call, state: ProductState, body: Payload) -> None:
     """Refuse attributes that the API does not accept."""
     one_of(body, "testing_type", _CREATABLE)
     one_of(body, "report_language", REPORT_LANGUAGES)
-    if body.get("bug_severities") and body.get("testing_type") != "focused":
+    severities = body.get("bug_severities") or {}
+    if not isinstance(severities, dict) or (severities and body.get("testing_type") != "focused"):
         invalid("bug_severities belong to focused tests")
-    if (section_id := body.get("section_id")) is not None and call.world.section(section_id) not in state.payload[
-        "sections_with_default"
-    ]:
-        invalid("section_id must be a section of the product")
-    environment_id = body.get("test_environment_id")
-    if environment_id is not None and environment_id not in state.environments:
-        invalid("test_environment_id must be an environment of the product")
+    sections = [section["id"] for section in state.payload["sections_with_default"]]
     template = body.get("test_template")
-    if template and (not isinstance(template, dict) or template.get("id") not in state.templates):
-        invalid("test_template must be a template of the product")
+    template_id = template.get("id") if isinstance(template, dict) else template
+    for name, value, known in (
+        ("section_id", body.get("section_id"), sections),
+        ("test_environment_id", body.get("test_environment_id"), state.environments),
+        ("test_template", template_id, state.templates),
+    ):
+        if value is not None and not among(value, known):
+            invalid(f"{name} does not belong to the product")
 
 
 def _features(call: Call, state: ProductState, body: Payload) -> tuple[int, ...]:
@@ -162,7 +162,7 @@ def _features(call: Call, state: ProductState, body: Payload) -> tuple[int, ...]
             created = new_feature(call, feature, state.section_ids[:1])
             call.world.hold_feature(created, state.id)
             ids.append(created.id)
-        elif feature["id"] in state.features:
+        elif among(feature["id"], state.features):
             ids.append(feature["id"])
         else:
             invalid("features must be features of the product")

@@ -1,12 +1,26 @@
-"""One run of the sync."""
+"""One run of the sync: products, then features and tests of each, then the bugs of the tests that need it."""
 
-from dataclasses import dataclass
-from datetime import datetime
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 from pydantic import BaseModel, Field
+from sqlalchemy import Connection, select
 
+from testio_mcp.api.payloads import Reject
 from testio_mcp.app import App
+from testio_mcp.database.tables import SyncRun, table_of
+from testio_mcp.errors import ApiError, ApiUnreachable, NotFound, TestioError
+from testio_mcp.sync import state
+from testio_mcp.sync.bugs import copy_bugs
+from testio_mcp.sync.lock import sync_lock
 from testio_mcp.sync.progress import Report
+from testio_mcp.sync.resources import FEATURES, PRODUCTS, TESTS
+from testio_mcp.sync.run import Run, SyncOptions
+from testio_mcp.sync.walk import FATAL, Walk
+
+__all__ = ["SyncOptions", "SyncSummary", "run_sync"]
 
 
 class SyncSummary(BaseModel):
@@ -23,14 +37,98 @@ class SyncSummary(BaseModel):
     problems: int = Field(description="Records that could not be copied; the next run tries them again.")
 
 
-@dataclass(frozen=True)
-class SyncOptions:
-    """What to copy: all products or some, incrementally or every page again."""
-
-    product_ids: tuple[int, ...] = ()
-    full: bool = False
-
-
 async def run_sync(app: App, options: SyncOptions, report: Report) -> SyncSummary:
-    """Copy the account's data."""
-    raise NotImplementedError
+    """Copy what is new or changed in the account into the store.
+
+    Raises `ApiError` when the API does not answer, `Conflict` while another sync runs, `NotFound` for a product
+    that the account does not list. Killed or cancelled at any point, the next run goes on where this one was.
+    """
+    api = await app.api()
+    requests = api.requests
+    async with sync_lock(app.store):
+        now = datetime.now(UTC)
+        run_id = await app.store.write(lambda conn: state.begin_run(conn, _mode(options), now))
+        run = Run(app, api, options, report, run_id, now)
+        async with _recorded(app, run, requests):
+            await _copy(run)
+        return await app.store.read(lambda conn: _summary(conn, run_id))
+
+
+def _mode(options: SyncOptions) -> str:
+    return "full" if options.full else "incremental"
+
+
+@asynccontextmanager
+async def _recorded(app: App, run: Run, requests: int) -> AsyncIterator[None]:
+    """Note in the run's row how the run ends, whatever way that is."""
+    status, error = "interrupted", None
+    try:
+        yield
+        status = "incomplete" if await app.store.read(state.count_letters) else "completed"
+    except TestioError as failure:
+        status, error = "failed", str(failure)
+        raise
+    finally:
+        tally = run.tally
+        values = {
+            "status": status,
+            "error": error,
+            "finished_at": datetime.now(UTC),
+            "requests": run.api.requests - requests,
+            "records_new": tally.new,
+            "records_changed": tally.changed,
+            "records_unchanged": tally.unchanged,
+        }
+        await app.store.write(lambda conn: state.end_run(conn, run.id, **values))
+
+
+def _summary(conn: Connection, run_id: int) -> SyncSummary:
+    columns = table_of(SyncRun).c
+    row = conn.execute(select(table_of(SyncRun)).where(columns.id == run_id)).mappings().one()
+    return SyncSummary.model_validate({**row, "run_id": run_id, "problems": state.count_letters(conn)})
+
+
+async def _copy(run: Run) -> None:
+    products = await _products(run)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for product_id, name in products.items():
+                tasks.create_task(_product(run, product_id, name))
+        await copy_bugs(run, list(products))
+    except BaseExceptionGroup as group:
+        raise _first(group) from None
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The cause that ended the run: of several tasks that failed together, the first."""
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+async def _products(run: Run) -> dict[int, str]:
+    page = await run.api.list_products()
+    done = state.Point(None, run.started_at)
+    await run.store(PRODUCTS, state.ACCOUNT, page.records, page.rejects, point=done)
+    await run.tell(PRODUCTS.name, "", len(page.records), len(page.records))
+    names = {record.id: record.name or f"Product {record.id}" for record in page.records}
+    for product_id in run.options.product_ids:
+        if product_id not in names:
+            raise NotFound(f"The account lists no product {product_id}.", "list_products shows the ids.")
+    wanted = run.options.product_ids or names
+    return {product_id: names[product_id] for product_id in wanted}
+
+
+async def _product(run: Run, product_id: int, name: str) -> None:
+    """Copy a product's features and tests; when the API refuses them, the other products go on."""
+    try:
+        page = await run.api.list_features(product_id)
+        done = state.Point(None, run.started_at)
+        await run.store(FEATURES, product_id, page.records, page.rejects, point=done)
+        await Walk(run, product_id, name).walk()
+    except (*FATAL, ApiUnreachable):
+        raise
+    except ApiError as error:
+        reject = Reject(f"product {product_id}", error.message, None)
+        await run.store(TESTS, product_id, (), [reject])
+    else:
+        await run.write(lambda conn: state.clear_letters(conn, TESTS.name, product_id, [f"product {product_id}"]))

@@ -260,7 +260,6 @@ def upgrade() -> None:
         sa.Column("test_id", BigId, nullable=False),
         sa.Column("feature_id", BigId, nullable=True),
         sa.Column("title", sa.String(), nullable=False),
-        sa.Column("execution_status", sa.String(), nullable=True),
         sa.Column("enable_default", sa.Boolean(), nullable=False),
         sa.Column("enable_content", sa.Boolean(), nullable=False),
         sa.Column("enable_visual", sa.Boolean(), nullable=False),

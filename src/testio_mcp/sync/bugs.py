@@ -1,0 +1,85 @@
+"""Copying the bugs of the tests that may have new ones: many tests per request, several requests at a time."""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+
+from testio_mcp.api.payloads import BugPayload, Page, Reject
+from testio_mcp.sync import state
+from testio_mcp.sync.pages import read_bugs
+from testio_mcp.sync.resources import BUGS
+from testio_mcp.sync.run import Run
+
+TESTS_PER_REQUEST = 50
+"""How many tests' bugs are asked for at once: few enough for a short address and an answer of a megabyte or so."""
+_WORKERS = 10
+
+
+async def copy_bugs(run: Run, products: Sequence[int]) -> None:
+    """Read the bugs of these products' tests that have changed or can still change.
+
+    A test counts as read only when each of its bugs is stored, so whatever is missing is asked for again next time.
+    Raises `ApiError` when the API as a whole does not answer.
+    """
+    waiting, point = await run.read(
+        lambda conn: (
+            state.tests_awaiting_bugs(conn, products, full=run.options.full),
+            state.checkpoint(conn, BUGS.name, state.ACCOUNT),
+        )
+    )
+    batches = (waiting[n : n + TESTS_PER_REQUEST] for n in range(0, len(waiting), TESTS_PER_REQUEST))
+    copy = _Copy(run, len(waiting), log_new=point.completed_at is not None)
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(_WORKERS):
+            tasks.create_task(copy.work(batches))
+    if not run.options.product_ids:
+        await run.write(lambda conn: state.clear_old_letters(conn, BUGS.name, state.ACCOUNT, run.started_at))
+        await run.store(BUGS, state.ACCOUNT, (), point=state.Point(None, run.started_at))
+
+
+class _Copy:
+    """The workers' common state."""
+
+    def __init__(self, run: Run, total: int, *, log_new: bool) -> None:
+        self._run = run
+        self._total = total
+        self._done = 0
+        self._log_new = log_new
+
+    async def work(self, batches: Iterator[list[tuple[int, int]]]) -> None:
+        """Copy batch after batch until there is none left."""
+        for batch in batches:
+            await self._copy(dict(batch))
+            self._done += len(batch)
+            await self._run.tell(BUGS.name, "", self._done, self._total)
+
+    async def _copy(self, tests: dict[int, int]) -> None:
+        page, lost = await read_bugs(self._run.api, list(tests))
+        # A server that ignores the filter sends bugs of other tests; those are asked for on their own.
+        bugs = [bug for bug in page.records if bug.test_id in tests]
+        rejects = [*page.rejects, *_homeless(page)]
+        unread = {*lost, *_touched(rejects, tests)}
+        await self._run.store(
+            BUGS,
+            state.ACCOUNT,
+            bugs,
+            [*rejects, *(Reject(f"test {test_id}", "its bugs cannot be read", None) for test_id in lost)],
+            log_new=self._log_new,
+            tests=tests,
+            read_tests=[test_id for test_id in tests if test_id not in unread],
+        )
+
+
+def _homeless(page: Page[BugPayload]) -> list[Reject]:
+    return [Reject(str(bug.id), "names no test", bug.raw) for bug in page.records if bug.test_id is None]
+
+
+def _touched(rejects: Iterable[Reject], tests: dict[int, int]) -> set[int]:
+    """The tests that miss a bug; all of them, when a broken bug does not say where it belongs."""
+    touched = set()
+    for reject in rejects:
+        test = (reject.raw or {}).get("test")
+        test_id = test.get("id") if isinstance(test, dict) else None
+        if not isinstance(test_id, int) or test_id not in tests:
+            return set(tests)
+        touched.add(test_id)
+    return touched

@@ -1,0 +1,83 @@
+"""What is copied, as data: one `Resource` per kind of record, parents before children."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Table
+
+from testio_mcp.database.tables import (
+    Attachment,
+    Bug,
+    BugComment,
+    BugDevice,
+    Feature,
+    FeatureSection,
+    Product,
+    Test,
+    TestFeature,
+    TestPlatform,
+    table_of,
+)
+from testio_mcp.sync.rows import Record, Scope, bug_record, feature_record, product_record, test_record
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One kind of record: where it is kept, how a payload becomes rows, and which changes are worth a line.
+
+    `parts` names the tables whose rows belong to one record, with the column that says to which. `canonical`
+    picks from the payload what makes a version of the record.
+    """
+
+    name: str
+    entity: str
+    table: Table
+    record: Callable[[Any, Scope], Record]
+    parts: tuple[tuple[Table, str], ...] = ()
+    tracked: tuple[str, ...] = ()
+    canonical: Callable[[dict[str, Any]], dict[str, Any]] = lambda raw: raw
+
+
+_METRICS = frozenset({"analytics", "execution_status", "tester_count", "tested_by_count", "bugs_found", "bug_ids"})
+
+
+def without_metrics(raw: dict[str, Any]) -> dict[str, Any]:
+    """A test as its list entry shows it: the single GET adds metrics, which do not make it another version."""
+    plain = {name: value for name, value in raw.items() if name not in _METRICS}
+    for name in ("features", "user_stories"):
+        if isinstance(nested := plain.get(name), list):
+            plain[name] = [without_metrics(item) if isinstance(item, dict) else item for item in nested]
+    return plain
+
+
+PRODUCTS = Resource("products", "product", table_of(Product), product_record, tracked=("name",))
+FEATURES = Resource(
+    "features",
+    "feature",
+    table_of(Feature),
+    feature_record,
+    parts=((table_of(FeatureSection), "feature_id"),),
+    tracked=("title",),
+)
+TESTS = Resource(
+    "tests",
+    "test",
+    table_of(Test),
+    test_record,
+    parts=((table_of(TestFeature), "test_id"), (table_of(TestPlatform), "test_id")),
+    tracked=("title", "status", "review_status", "start_at", "end_at"),
+    canonical=without_metrics,
+)
+BUGS = Resource(
+    "bugs",
+    "bug",
+    table_of(Bug),
+    bug_record,
+    parts=(
+        (table_of(BugDevice), "bug_id"),
+        (table_of(BugComment), "bug_id"),
+        (table_of(Attachment), "bug_id"),
+    ),
+    tracked=("title", "kind", "level", "status", "is_known", "exported_at", "comment_count"),
+)

@@ -1,0 +1,262 @@
+"""What a payload becomes in the tables: its own row, what it refers to, and its parts."""
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Table
+
+from testio_mcp.api.payloads import (
+    BugPayload,
+    EnvironmentPayload,
+    FeaturePayload,
+    ProductPayload,
+    TestPayload,
+)
+from testio_mcp.database.dialect import Row
+from testio_mcp.database.tables import (
+    Attachment,
+    BugComment,
+    BugDevice,
+    Feature,
+    FeatureSection,
+    Person,
+    Section,
+    TestEnvironment,
+    TestFeature,
+    TestPlatform,
+    UserStory,
+    table_of,
+)
+
+# A test without an end is a draft: newer than everything that ever ended.
+FAR_FUTURE = datetime(9999, 12, 31, tzinfo=UTC)
+_PERSON, _SECTION, _FEATURE = table_of(Person), table_of(Section), table_of(Feature)
+_ENVIRONMENT, _STORY, _MEMBER = table_of(TestEnvironment), table_of(UserStory), table_of(FeatureSection)
+_TEST_FEATURE, _PLATFORM = table_of(TestFeature), table_of(TestPlatform)
+_DEVICE, _COMMENT, _ATTACHMENT = table_of(BugDevice), table_of(BugComment), table_of(Attachment)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Where and when records are stored: the product and test they belong to, and the run's moment."""
+
+    product_id: int
+    now: datetime
+    product_of_test: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass
+class Record:
+    """One payload as rows.
+
+    `needs` are inserted where missing and `parents` kept up to date, both before the row itself; `parts` replace
+    what the row had before, and `members` are records of their own that hang on it.
+    """
+
+    row: Row
+    needs: list[tuple[Table, Row]] = field(default_factory=list)
+    parents: list[tuple[Table, Row]] = field(default_factory=list)
+    parts: list[tuple[Table, Row]] = field(default_factory=list)
+    members: list[tuple[Table, Row]] = field(default_factory=list)
+
+    def person(self, name: str | None) -> int | None:
+        """The id of the person with this name, who is stored with the record."""
+        if not name:
+            return None
+        person = person_id(name)
+        self.needs.append((_PERSON, {"id": person, "name": name}))
+        return person
+
+    def section(self, section_id: int | None, product_id: int, name: str | None = None) -> int | None:
+        """The id of a section, which is stored with the record if it is not known."""
+        if section_id is not None:
+            row = {"id": section_id, "product_id": product_id, "name": name or f"Section {section_id}"}
+            self.needs.append((_SECTION, row))
+        return section_id
+
+    def feature(self, feature_id: int | None, scope: Scope, product_id: int, title: str | None = None) -> int | None:
+        """The id of a feature, which is stored with the record if the product no longer lists it."""
+        if feature_id is not None:
+            row = {
+                "id": feature_id,
+                "product_id": product_id,
+                "title": title or f"Feature {feature_id}",
+                "content_hash": "",
+                "synced_at": scope.now,
+                "raw": "{}",
+            }
+            self.needs.append((_FEATURE, row))
+        return feature_id
+
+
+def person_id(name: str) -> int:
+    """A 53-bit id computed from a display name, the only thing that the API tells of a person."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") >> 11
+
+
+def _joined(names: tuple[str, ...]) -> str | None:
+    return ", ".join(names) or None
+
+
+def product_record(payload: ProductPayload, scope: Scope) -> Record:
+    """A product with its sections."""
+    record = Record(
+        {
+            "id": payload.id,
+            "name": payload.name or f"Product {payload.id}",
+            "type": payload.type,
+            "description": payload.description,
+            "default_section_id": payload.default_section_id,
+        }
+    )
+    for section in payload.sections:
+        row = {"id": section.id, "product_id": payload.id, "name": section.name or f"Section {section.id}"}
+        record.members.append((_SECTION, row))
+    return record
+
+
+def feature_record(payload: FeaturePayload, scope: Scope) -> Record:
+    """A feature with its memberships and user stories; stories without an id cannot be told apart and stay in raw."""
+    record = Record(
+        {
+            "id": payload.id,
+            "product_id": scope.product_id,
+            "title": payload.title or f"Feature {payload.id}",
+            "description": payload.description,
+            "howtofind": payload.howtofind,
+        }
+    )
+    for section_id in payload.section_ids:
+        record.section(section_id, scope.product_id)
+        record.parts.append((_MEMBER, {"feature_id": payload.id, "section_id": section_id}))
+    for story in payload.user_stories:
+        if story.id is not None:
+            row = {
+                "id": story.id,
+                "product_id": scope.product_id,
+                "feature_id": payload.id,
+                "title": story.title or f"User story {story.id}",
+                "synced_at": scope.now,
+            }
+            record.members.append((_STORY, row))
+    return record
+
+
+def _environment(record: Record, environment: EnvironmentPayload | None, product_id: int) -> int | None:
+    if environment is None or environment.id is None:
+        return None
+    row = {"id": environment.id, "product_id": product_id, "title": environment.title, "url": environment.url}
+    record.parents.append((_ENVIRONMENT, row))
+    return environment.id
+
+
+def test_record(payload: TestPayload, scope: Scope) -> Record:
+    """A test with its copies of features and its device requirements."""
+    record = Record({})
+    record.row = {
+        "id": payload.id,
+        "product_id": scope.product_id,
+        "section_id": record.section(payload.section_id, scope.product_id, payload.section_name),
+        "test_environment_id": _environment(record, payload.environment, scope.product_id),
+        "created_by_id": record.person(payload.created_by),
+        "submitted_by_id": record.person(payload.submitted_by),
+        "title": payload.title or f"Test {payload.id}",
+        "status": payload.status or "unknown",
+        "review_status": payload.review_status,
+        "testing_type": payload.testing_type or "unknown",
+        "report_language": payload.report_language,
+        "start_at": payload.start_at,
+        "end_at": payload.end_at,
+        "sort_at": payload.end_at or FAR_FUTURE,
+        "goal": payload.goal,
+        "instructions": payload.instructions,
+        "out_of_scope": payload.out_of_scope,
+    }
+    _test_parts(record, payload, scope)
+    return record
+
+
+def _test_parts(record: Record, payload: TestPayload, scope: Scope) -> None:
+    for feature in payload.features:
+        row = {
+            "id": feature.id,
+            "test_id": payload.id,
+            "feature_id": record.feature(feature.feature_id, scope, scope.product_id, feature.title),
+            "title": feature.title or f"Feature {feature.id}",
+            "enable_default": feature.enable_default is not False,
+            "enable_content": bool(feature.enable_content),
+            "enable_visual": bool(feature.enable_visual),
+        }
+        record.parts.append((_TEST_FEATURE, row))
+    for position, platform in enumerate(payload.requirements):
+        row = {
+            "test_id": payload.id,
+            "position": position,
+            "category": platform.category,
+            "operating_system": platform.operating_system,
+            "version_from": platform.min_version,
+            "version_to": platform.max_version,
+            "browsers": _joined(platform.browsers),
+        }
+        record.parts.append((_PLATFORM, row))
+
+
+def bug_record(payload: BugPayload, scope: Scope) -> Record:
+    """A bug with its devices, comments and attachments; its product is the product of its test."""
+    record = Record({})
+    test_id = payload.test_id or 0
+    product_id = scope.product_of_test[test_id]
+    record.row = {
+        "id": payload.id,
+        "test_id": test_id,
+        "product_id": product_id,
+        "section_id": record.section(payload.section_id, product_id),
+        "feature_id": record.feature(payload.feature_id, scope, product_id),
+        "test_feature_id": payload.test_feature_id,
+        "author_id": record.person(payload.author),
+        "title": payload.title or f"Bug {payload.id}",
+        "kind": payload.kind,
+        "level": payload.level,
+        "status": payload.status,
+        "is_known": bool(payload.known),
+        "language": payload.language,
+        "location": payload.location,
+        "external_idx": payload.external_idx,
+        "exported_at": payload.exported_at,
+        "reported_at": payload.reported_at,
+        "rejection_reason": payload.rejection_reason,
+        "comment_count": len(payload.comments),
+        "steps": payload.steps,
+        "expected_result": payload.expected_result,
+        "actual_result": payload.actual_result,
+    }
+    record.parts += _bug_parts(record, payload)
+    return record
+
+
+def _bug_parts(record: Record, payload: BugPayload) -> list[tuple[Table, Row]]:
+    parts: list[tuple[Table, Row]] = []
+    for position, device in enumerate(payload.devices):
+        own: dict[str, Any] = {
+            "category": device.category,
+            "vendor": device.vendor,
+            "name": device.name,
+            "operating_system": device.operating_system,
+            "operating_system_version": device.operating_system_version,
+            "browsers": _joined(device.browsers),
+        }
+        parts.append((_DEVICE, {"bug_id": payload.id, "position": position, **own}))
+    for position, comment in enumerate(payload.comments):
+        own = {
+            "comment_id": comment.id,
+            "author_id": record.person(comment.author),
+            "body": comment.body,
+            "created_at": comment.created_at,
+        }
+        parts.append((_COMMENT, {"bug_id": payload.id, "position": position, **own}))
+    for position, attachment in enumerate(payload.attachments):
+        own = {"attachment_id": attachment.id, "url": attachment.url}
+        parts.append((_ATTACHMENT, {"bug_id": payload.id, "position": position, **own}))
+    return parts

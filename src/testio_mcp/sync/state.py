@@ -1,0 +1,155 @@
+"""What the sync remembers between runs: runs, checkpoints and dead letters."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+
+from testio_mcp.api.payloads import Reject
+from testio_mcp.database.dialect import upsert
+from testio_mcp.database.tables import Bug, Checkpoint, DeadLetter, Product, SyncRun, Test, table_of
+
+ACCOUNT = 0
+"""The product id under which the state of account-wide resources is kept."""
+
+MUTABLE = ("initialized", "customer_finalized", "waiting", "running", "locked")
+"""Statuses of tests that can still change; an unknown status counts as mutable as well."""
+IMMUTABLE = ("archived", "cancelled")
+WITHOUT_BUGS = ("initialized", "waiting", "cancelled")
+"""Statuses of tests that never ran, so that there is nothing to ask for."""
+POSITION = "position "
+"""How the key of a dead letter begins when all that is known of the record is its place in a list."""
+
+_RUN, _POINT, _LETTER = table_of(SyncRun), table_of(Checkpoint), table_of(DeadLetter)
+_TEST, _BUG, _PRODUCT = table_of(Test), table_of(Bug), table_of(Product)
+
+
+def begin_run(conn: Connection, mode: str, now: datetime) -> int:
+    """Note that a run starts; whatever a killed run left behind as running was interrupted."""
+    stale = update(_RUN).where(_RUN.c.status == "running")
+    conn.execute(stale.values(status="interrupted", finished_at=now))
+    started: int = conn.execute(insert(_RUN).values(_run_values(mode, now)).returning(_RUN.c.id)).scalar_one()
+    return started
+
+
+def _run_values(mode: str, now: datetime) -> dict[str, object]:
+    counts = dict.fromkeys(("requests", "records_new", "records_changed", "records_unchanged"), 0)
+    return {"mode": mode, "status": "running", "started_at": now, **counts}
+
+
+def end_run(conn: Connection, run_id: int, **values: object) -> None:
+    """Note how a run ended."""
+    conn.execute(update(_RUN).where(_RUN.c.id == run_id).values(values))
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a listing stands: the page to resume at, and when it was last read to its end."""
+
+    next_page: int | None = None
+    completed_at: datetime | None = None
+
+
+def checkpoint(conn: Connection, resource: str, product_id: int) -> Point:
+    """The checkpoint of one resource of one product."""
+    found = conn.execute(
+        select(_POINT.c.next_page, _POINT.c.completed_at).where(
+            _POINT.c.resource == resource, _POINT.c.product_id == product_id
+        )
+    ).first()
+    return Point(*found) if found else Point()
+
+
+def save_checkpoint(conn: Connection, resource: str, product_id: int, point: Point) -> None:
+    """Store how far a listing has come, in the transaction that stores its records."""
+    values = {"next_page": point.next_page, "completed_at": point.completed_at}
+    upsert(conn, _POINT, [{"resource": resource, "product_id": product_id, **values}])
+
+
+def save_rejects(conn: Connection, resource: str, product_id: int, rejects: Iterable[Reject], now: datetime) -> None:
+    """Keep the records that could not be copied as dead letters, one per record however often it fails."""
+    for reject in {reject.key: reject for reject in rejects}.values():
+        place = (
+            _LETTER.c.resource == resource,
+            _LETTER.c.product_id == product_id,
+            _LETTER.c.record_key == reject.key,
+        )
+        again = {"reason": reject.reason, "attempts": _LETTER.c.attempts + 1, "last_seen_at": now}
+        if not conn.execute(update(_LETTER).where(*place).values(again)).rowcount:
+            first = {"attempts": 1, "first_seen_at": now, "last_seen_at": now, "reason": reject.reason}
+            key = {"resource": resource, "product_id": product_id, "record_key": reject.key}
+            conn.execute(insert(_LETTER).values(key | first))
+
+
+def clear_letters(conn: Connection, resource: str, product_id: int, keys: Sequence[int | str]) -> None:
+    """Remove the dead letters of records that were copied after all."""
+    conn.execute(
+        delete(_LETTER).where(
+            _LETTER.c.resource == resource,
+            _LETTER.c.product_id == product_id,
+            _LETTER.c.record_key.in_(bindparam("keys", expanding=True)),
+        ),
+        {"keys": [str(key) for key in keys]},
+    )
+
+
+def clear_old_letters(conn: Connection, resource: str, product_id: int, before: datetime) -> None:
+    """Remove the dead letters that a complete listing did not meet again."""
+    conn.execute(
+        delete(_LETTER).where(
+            _LETTER.c.resource == resource, _LETTER.c.product_id == product_id, _LETTER.c.last_seen_at < before
+        )
+    )
+
+
+def count_letters(conn: Connection) -> int:
+    """How many records are missing from the copy."""
+    return conn.execute(select(func.count(_LETTER.c.id))).scalar_one()
+
+
+def letters(conn: Connection, resource: str, product_id: int) -> list[str]:
+    """The keys of the dead letters of one resource of one product."""
+    statement = select(_LETTER.c.record_key).where(_LETTER.c.resource == resource, _LETTER.c.product_id == product_id)
+    return [row[0] for row in conn.execute(statement)]
+
+
+def mutable_tests(conn: Connection, product_id: int) -> list[int]:
+    """Tests of the product that can still change, newest first."""
+    statement = select(_TEST.c.id).where(
+        _TEST.c.product_id == product_id, _TEST.c.status.not_in(IMMUTABLE), _TEST.c.gone_at.is_(None)
+    )
+    return [row[0] for row in conn.execute(statement.order_by(_TEST.c.id.desc()))]
+
+
+def tests_awaiting_bugs(conn: Connection, product_ids: Sequence[int], *, full: bool) -> list[tuple[int, int]]:
+    """Tests whose bugs have to be read, newest first, each with its product.
+
+    These are tests whose bugs were not read since the test last changed, and tests whose bugs can still change.
+    """
+    unread = _TEST.c.bugs_synced_hash.is_distinct_from(_TEST.c.content_hash)
+    statement = (
+        select(_TEST.c.id, _TEST.c.product_id)
+        .where(_TEST.c.gone_at.is_(None), _TEST.c.status.not_in(WITHOUT_BUGS))
+        .where(_TEST.c.product_id.in_(bindparam("product_ids", expanding=True)))
+        .order_by(_TEST.c.id.desc())
+    )
+    if not full:
+        statement = statement.where(unread | _TEST.c.status.not_in(IMMUTABLE))
+    return [(row[0], row[1]) for row in conn.execute(statement, {"product_ids": list(product_ids)})]
+
+
+def mark_bugs_read(conn: Connection, test_ids: Sequence[int]) -> None:
+    """Note that the bugs of these tests are stored, as of the tests' present version."""
+    conn.execute(
+        update(_TEST)
+        .where(_TEST.c.id.in_(bindparam("ids", expanding=True)))
+        .values(bugs_synced_hash=_TEST.c.content_hash),
+        {"ids": list(test_ids)},
+    )
+
+
+def product_names(conn: Connection) -> dict[int, str]:
+    """The names of the products that the account lists."""
+    rows = conn.execute(select(_PRODUCT.c.id, _PRODUCT.c.name).where(_PRODUCT.c.gone_at.is_(None)))
+    return {row[0]: row[1] for row in rows}

@@ -1,0 +1,127 @@
+"""Walking a product's list of tests, newest first, and storing page after page.
+
+A page and the checkpoint after it are one transaction, so a killed walk resumes where it was. A list that was read
+to its end before is left at the first page that holds nothing new: new tests come first, and known tests that can
+still change are asked for by id.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+from testio_mcp.api.payloads import Page, Reject, TestPayload
+from testio_mcp.errors import ApiError, ApiNotFound, AuthFailed, RateLimited, TokenMissing
+from testio_mcp.sync import state
+from testio_mcp.sync.pages import Listed, read_page
+from testio_mcp.sync.resources import TESTS
+from testio_mcp.sync.run import Run
+from testio_mcp.sync.writer import Tally
+
+# A first walk reads ahead, a few more pages each time, until the list ends.
+_WINDOWS = (1, 2, 4, 4, 8, 10)
+_PASSES = 3
+FATAL = (AuthFailed, TokenMissing, RateLimited)
+"""What ends a run: every other request would fail the same way."""
+
+
+class Walk:
+    """One product's list of tests in one run."""
+
+    def __init__(self, run: Run, product_id: int, name: str) -> None:
+        self._run = run
+        self._product_id = product_id
+        self._name = name
+        self._seen: set[int] = set()
+        self._tally = Tally()
+
+    async def walk(self) -> None:
+        """Bring the product's tests up to date. Raises `ApiError` when the API does not answer."""
+        point, mutable, letters = await self._run.read(
+            lambda conn: (
+                state.checkpoint(conn, TESTS.name, self._product_id),
+                state.mutable_tests(conn, self._product_id),
+                state.letters(conn, TESTS.name, self._product_id),
+            )
+        )
+        missing = [int(key) for key in letters if key.isdigit()]
+        if point.completed_at is None or self._run.options.full or len(missing) < len(letters):
+            # Of a dead letter without an id only the place in the list is known, so the list is read again.
+            await self._everything(point)
+        else:
+            await self._pages(point, 1, stop_early=True)
+        await self._single([key for key in dict.fromkeys((*mutable, *missing)) if key not in self._seen])
+        done = state.Point(None, self._run.started_at)
+        await self._run.write(lambda conn: state.save_checkpoint(conn, TESTS.name, self._product_id, done))
+
+    async def _everything(self, point: state.Point) -> None:
+        """Read the whole list, again while a pass over several pages still finds new tests.
+
+        When a test is deleted during the walk, all later ones move up, and the first of the next page is missed.
+        """
+        start = point.next_page or 1
+        await self._passes(point, start)
+        await self._run.write(
+            lambda conn: state.clear_old_letters(conn, TESTS.name, self._product_id, self._run.started_at)
+        )
+
+    async def _passes(self, point: state.Point, start: int) -> None:
+        pages = await self._pages(point, start, stop_early=False)
+        for _ in range(_PASSES - 1):
+            known = len(self._seen)
+            if pages == 1 and start == 1:
+                return
+            pages, start = await self._pages(point, 1, stop_early=False, expected=start + pages - 1), 1
+            if len(self._seen) == known:
+                return
+
+    async def _pages(self, point: state.Point, start: int, *, stop_early: bool, expected: int = 0) -> int:
+        """Read and store pages from `start` until the list ends; how many there were.
+
+        `expected` is how many pages there were before: so many are read at a time without reading past the end.
+        """
+        number, previous, window = start, [0], 0
+        while True:
+            width = (
+                1
+                if stop_early
+                else max(1, min(_WINDOWS[min(window, len(_WINDOWS) - 1)], (expected or 2**31) - number + 1))
+            )
+            for listed in await self._fetch(range(number, number + width)):
+                if not listed.page.count or listed.ids == previous:
+                    return listed.number - start
+                tally = await self._store(listed.page, state.Point(listed.number + 1, point.completed_at))
+                if listed.is_last or (stop_early and not (tally.new or tally.changed)):
+                    return listed.number - start + 1
+                previous = listed.ids
+            number += width
+            window += 1
+
+    async def _fetch(self, numbers: Iterable[int]) -> list[Listed]:
+        return await asyncio.gather(*(read_page(self._run.api, self._product_id, number) for number in numbers))
+
+    async def _store(self, page: Page[TestPayload], point: state.Point) -> Tally:
+        log_new = point.completed_at is not None
+        tally = await self._run.store(
+            TESTS, self._product_id, page.records, page.rejects, point=point, log_new=log_new
+        )
+        self._seen.update(record.id for record in page.records)
+        self._tally += tally
+        await self._run.tell(TESTS.name, self._name, len(self._seen))
+        return tally
+
+    async def _single(self, test_ids: list[int]) -> None:
+        """Refresh tests by id; one that is gone or broken is noted and the rest goes on."""
+        found = await asyncio.gather(*(self._get(test_id) for test_id in test_ids))
+        records = [item for item in found if isinstance(item, TestPayload)]
+        rejects = [item for item in found if isinstance(item, Reject)]
+        if records or rejects:
+            await self._run.store(TESTS, self._product_id, records, rejects, log_new=True)
+
+    async def _get(self, test_id: int) -> TestPayload | Reject | None:
+        try:
+            return await self._run.api.get_test(test_id)
+        except ApiNotFound:
+            return None  # deletions are believed only after a complete listing
+        except FATAL:
+            raise
+        except ApiError as error:
+            return Reject(str(test_id), error.message, None)

@@ -1,0 +1,167 @@
+"""How a page of records is stored: one transaction that writes only what differs.
+
+A record's content hash decides whether it is written at all. Counts of products are adjusted by what the page
+itself changed, so they are exact at every commit.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, func, insert, select, update
+
+from testio_mcp.database.dialect import Row, insert_missing, upsert
+from testio_mcp.database.tables import Bug, ChangeLog, ProductCount, Test, table_of
+from testio_mcp.database.types import utc_text
+from testio_mcp.sync.resources import Resource
+from testio_mcp.sync.rows import Record, Scope
+
+_COUNT, _CHANGES = table_of(ProductCount), table_of(ChangeLog)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many records were new, changed and unchanged."""
+
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(self.new + other.new, self.changed + other.changed, self.unchanged + other.unchanged)
+
+
+@dataclass(frozen=True)
+class _Version:
+    """A payload with the text and hash that identify its version."""
+
+    payload: Any
+    raw: str
+    digest: str
+
+
+def version_of(resource: Resource, payload: Any) -> _Version:
+    """The payload's canonical JSON text and its 128-bit hash."""
+    raw = json.dumps(resource.canonical(payload.raw), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return _Version(payload, raw, hashlib.blake2b(raw.encode(), digest_size=16).hexdigest())
+
+
+def store_records(
+    conn: Connection, resource: Resource, payloads: Sequence[Any], scope: Scope, run_id: int, *, log_new: bool
+) -> Tally:
+    """Write the payloads that are new or differ from what is stored, with their parts and their change log.
+
+    `log_new` says whether new records are changes worth a line: they are not while a copy is first filled.
+    """
+    versions = {payload.id: version_of(resource, payload) for payload in payloads}
+    stored = _stored(conn, resource, list(versions))
+    fresh = {
+        key: version
+        for key, version in versions.items()
+        if key not in stored or stored[key]["content_hash"] != version.digest or stored[key]["gone_at"] is not None
+    }
+    tally = Tally(
+        new=sum(key not in stored for key in fresh),
+        changed=sum(key in stored for key in fresh),
+        unchanged=len(versions) - len(fresh),
+    )
+    if not fresh:
+        return tally
+    records = [_complete(resource.record(version.payload, scope), version, scope) for version in fresh.values()]
+    before = _totals(conn, resource.table, list(fresh))
+    _write(conn, resource, records, list(fresh))
+    _add_to_counts(conn, before, _totals(conn, resource.table, list(fresh)))
+    changes = [line for record in records for line in _changes(resource, record.row, stored, log_new)]
+    if changes:
+        origin = {"run_id": run_id, "entity": resource.entity, "changed_at": scope.now}
+        conn.execute(insert(_CHANGES), [line | origin for line in changes])
+    return tally
+
+
+def _stored(conn: Connection, resource: Resource, ids: list[int]) -> dict[int, dict[str, Any]]:
+    columns = resource.table.c
+    names = ("id", "content_hash", "gone_at", *resource.tracked)
+    statement = select(*(columns[name] for name in names)).where(
+        columns.id.in_(bindparam("ids", expanding=True)),
+        columns.content_hash != "",  # rows without one only hold the place of a record that is yet to be copied
+    )
+    return {row["id"]: dict(row) for row in conn.execute(statement, {"ids": ids}).mappings()}
+
+
+def _complete(record: Record, version: _Version, scope: Scope) -> Record:
+    record.row |= {"content_hash": version.digest, "synced_at": scope.now, "gone_at": None, "raw": version.raw}
+    return record
+
+
+def _write(conn: Connection, resource: Resource, records: Sequence[Record], ids: list[int]) -> None:
+    for table, rows in _by_table(record.needs for record in records).items():
+        insert_missing(conn, table, rows)
+    for table, rows in _by_table(record.parents for record in records).items():
+        upsert(conn, table, rows)
+    upsert(conn, resource.table, [record.row for record in records])
+    for table, owner in resource.parts:
+        conn.execute(delete(table).where(table.c[owner].in_(bindparam("ids", expanding=True))), {"ids": ids})
+    for table, rows in _by_table(record.parts for record in records).items():
+        upsert(conn, table, rows)
+    for table, rows in _by_table(record.members for record in records).items():
+        upsert(conn, table, rows)
+
+
+def _by_table(groups: Iterable[list[tuple[Table, Row]]]) -> dict[Table, list[Row]]:
+    """The rows of many records by table; of rows with one primary key the last one counts."""
+    tables: dict[Table, dict[tuple[Any, ...], Row]] = {}
+    for group in groups:
+        for table, row in group:
+            key = tuple(row[column.name] for column in table.primary_key)
+            tables.setdefault(table, {})[key] = row
+    return {table: list(rows.values()) for table, rows in tables.items()}
+
+
+def _totals(conn: Connection, table: Table, ids: list[int]) -> dict[int, dict[str, int]]:
+    """What the given records contribute to the counts of their products."""
+    if table not in (table_of(Test), table_of(Bug)):
+        return {}
+    counts: dict[str, ColumnElement[int]] = {"tests" if table is table_of(Test) else "bugs": func.count()}
+    if table is table_of(Bug):
+        counts["open_bugs"] = func.count().filter(table.c.status == "open")
+    statement = (
+        select(table.c.product_id, *(count.label(name) for name, count in counts.items()))
+        .where(table.c.id.in_(bindparam("ids", expanding=True)), table.c.gone_at.is_(None))
+        .group_by(table.c.product_id)
+    )
+    found = conn.execute(statement, {"ids": ids}).mappings()
+    return {row["product_id"]: {name: row[name] for name in counts} for row in found}
+
+
+def _add_to_counts(conn: Connection, before: dict[int, dict[str, int]], after: dict[int, dict[str, int]]) -> None:
+    for product_id in before.keys() | after.keys():
+        old, new = before.get(product_id, {}), after.get(product_id, {})
+        difference = {name: new.get(name, 0) - old.get(name, 0) for name in old.keys() | new.keys()}
+        if any(difference.values()):
+            insert_missing(conn, _COUNT, [{"product_id": product_id, "tests": 0, "bugs": 0, "open_bugs": 0}])
+            added = {name: _COUNT.c[name] + value for name, value in difference.items()}
+            conn.execute(update(_COUNT).where(_COUNT.c.product_id == product_id).values(added))
+
+
+def _changes(resource: Resource, row: Row, stored: dict[int, dict[str, Any]], log_new: bool) -> list[dict[str, Any]]:
+    about = {"entity_id": row["id"], "product_id": row.get("product_id", row["id"])}
+    old = stored.get(row["id"])
+    if old is None:
+        return [about | {"field": "created", "old_value": None, "new_value": None}] if log_new else []
+    lines = [
+        about | {"field": name, "old_value": _text(old[name]), "new_value": _text(row[name])}
+        for name in resource.tracked
+        if _text(old[name]) != _text(row[name])
+    ]
+    if old["gone_at"] is not None:
+        lines.append(about | {"field": "gone_at", "old_value": _text(old["gone_at"]), "new_value": None})
+    return lines
+
+
+def _text(value: object) -> str | None:
+    if value is None:
+        return None
+    return utc_text(value) if isinstance(value, datetime) else str(value)
