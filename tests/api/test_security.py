@@ -1,5 +1,6 @@
 """Where the token goes, and where it does not: redirects, proxies, TLS, other hosts."""
 
+import asyncio
 import datetime
 import ipaddress
 import ssl
@@ -12,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from testio_mcp.api.client import CustomerApi
 from testio_mcp.errors import ApiError, ApiRejected, ApiUnreachable, BadInput
 from tests.api.conftest import ClientFor
 from tests.conftest import SettingsFor
@@ -150,17 +152,24 @@ async def test_a_bad_certificate_is_refused_with_advice(
     assert "TESTIO_CA_FILE" in error.next_step
 
 
-async def test_tls_to_a_server_without_tls_is_refused_with_advice(api_for: ClientFor, failure: Failure) -> None:
-    async with scripted(respond(400)) as server:
-        plain = server.url.replace("http://", "https://")
-        async with api_for(server, customer_api_base_url=plain) as api:
-            await failure(ApiUnreachable, api.list_products())
+async def test_tls_to_a_server_without_tls_is_refused_with_advice(
+    settings_for: SettingsFor, failure: Failure
+) -> None:
+    async def refuse(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        async with CustomerApi(settings_for(customer_api_base_url=url)) as api:
+            error = await failure(ApiUnreachable, api.list_products())
+            assert api.requests == 1
+    assert "TESTIO_CA_FILE" in error.next_step
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
 async def test_an_unusable_ca_file_is_named(content: str | None, settings_for: SettingsFor, tmp_path: Path) -> None:
-    from testio_mcp.api.client import CustomerApi
-
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_text(content)
