@@ -17,7 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Mount, Route
 
 from .account import NoSuchRecord
-from .call import Answer, Call, Handler, Refused
+from .call import Answer, Call, Handler, Refused, Upload
 from .catalog import Payload
 from .faults import Faults, parse_fault
 from .faulty import BASE, FaultLayer, Recorded, encode
@@ -79,10 +79,11 @@ def _endpoint(handler: Handler, world: World, token: str) -> Any:
     return endpoint
 
 
-async def _body(request: Request) -> tuple[Payload, dict[str, UploadFile]]:
+async def _body(request: Request) -> tuple[Payload, dict[str, Upload]]:
     if request.headers.get("content-type", "").startswith("multipart/"):
-        form = await request.form()
-        return {}, {name: part for name, part in form.items() if isinstance(part, UploadFile)}
+        async with request.form() as form:
+            parts = {name: part for name, part in form.items() if isinstance(part, UploadFile)}
+            return {}, {name: Upload(part.filename or "", part.size or 0) for name, part in parts.items()}
     raw = await request.body()
     try:
         body = json.loads(raw) if raw else {}

@@ -4,7 +4,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from starlette.datastructures import QueryParams, UploadFile
+from starlette.datastructures import QueryParams
 
 from .catalog import Payload
 from .state import Feature, ProductState
@@ -40,6 +40,14 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Upload:
+    """A file that came with a request; `size` in bytes. Its content is of no interest."""
+
+    filename: str
+    size: int
+
+
+@dataclass(frozen=True)
 class Call:
     """A request, with path parameters by name. `staging` is the deployment that cannot page."""
 
@@ -47,7 +55,7 @@ class Call:
     ids: dict[str, int]
     query: QueryParams
     body: Payload = field(default_factory=dict)
-    files: dict[str, UploadFile] = field(default_factory=dict)
+    files: dict[str, Upload] = field(default_factory=dict)
     staging: bool = False
 
     # --- query

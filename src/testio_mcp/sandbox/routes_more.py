@@ -137,8 +137,8 @@ def create_binary_app(call: Call) -> Answer:
     upload = call.files.get("file")
     if upload is None:
         raise Refused(400, "file is missing")
-    name = _app_name(upload.filename or "")
-    return Answer({"binary_app": _make(call, "binary_app", filename=name, file_size=upload.size or 0)}, 201)
+    name = _app_name(upload.filename)
+    return Answer({"binary_app": _make(call, "binary_app", filename=name, file_size=upload.size)}, 201)
 
 
 def upload_url(call: Call) -> Answer:

@@ -65,10 +65,26 @@ class _Server(uvicorn.Server):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), 1)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End what is under way; uvicorn's own way waits a tenth of a second even when nothing is."""
+        del sockets
+        for server in self.servers:
+            server.close()
+        state = self.server_state
+        for connection in list(state.connections):
+            connection.shutdown()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE_SECONDS):
+                while state.connections or state.tasks:  # noqa: ASYNC110 - uvicorn keeps plain sets
+                    await asyncio.sleep(0.002)
+        for task in list(state.tasks):
+            task.cancel()
+
 
 def _bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio turns off Nagle's delay (40 ms per answer) only when the protocol is named.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
@@ -80,7 +96,7 @@ def _bound(host: str, port: int) -> socket.socket:
 
 def _config(app: Starlette) -> uvicorn.Config:
     options: dict[str, Any] = {"log_config": None, "access_log": False, "lifespan": "off", "ws": "none"}
-    return uvicorn.Config(app, http=_Connection, timeout_graceful_shutdown=_GRACE_SECONDS, **options)
+    return uvicorn.Config(app, http=_Connection, **options)
 
 
 @asynccontextmanager
