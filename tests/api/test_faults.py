@@ -119,17 +119,16 @@ async def test_a_refused_connection_names_the_address(api_for: ClientFor, failur
 
 @pytest.mark.parametrize("step", [stall(), stall(HEAD + b"{")], ids=["no head", "no body"])
 async def test_a_silent_server_is_asked_again(step: Step, api_for: ClientFor) -> None:
-    policy = Policy(read=0.05)
-    async with scripted(step, PRODUCTS) as server, api_for(server, policy) as api:
+    async with scripted(step, PRODUCTS) as server, api_for(server, Policy(read=0.3)) as api:
         assert (await api.list_products()).count == 1
-    assert len(server.seen) == 2
+    assert len(server.seen) >= 2
 
 
 async def test_a_dripping_answer_ends_at_the_deadline(api_for: ClientFor, failure: Failure) -> None:
-    async with scripted(drip(HEAD), PRODUCTS) as server, api_for(server, Policy(total=0.1)) as api:
-        await failure(ApiUnreachable, api.list_products())
-        assert (await api.list_products()).count == 1
-    assert len(server.seen) == 2
+    async with scripted(drip(HEAD)) as server, api_for(server, Policy(total=0.5)) as api:
+        error = await failure(ApiUnreachable, api.list_products())
+    assert "did not finish" in error.message
+    assert api.requests == 1
 
 
 async def test_attempts_and_backoff_share_one_deadline(api_for: ClientFor, time: FakeTime, failure: Failure) -> None:
