@@ -228,7 +228,7 @@ def list_tests(
 def _empty_page(conn: Connection, filters: frozenset[str], binds: dict[str, Any]) -> TestPage:
     known = func.count().filter(_product.id == bindparam("product_id"))
     columns = [_as_of(filters), *([known] if "product" in filters else [])]
-    moment, *found = conn.execute(select(*columns).select_from(table_of(Product)), binds).one()
+    moment, *found = conn.execute(select(*columns), binds).one()
     if found == [0]:
         raise NotFound(f"Product {binds['product_id']} is not in the store.", "list_products shows the ids.")
     return TestPage(items=[], next_cursor=None, as_of=moment)

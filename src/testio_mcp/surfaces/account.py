@@ -1,0 +1,77 @@
+"""The account of a running server: its registry and its store, loaded when the first question comes."""
+
+import asyncio
+import gc
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+
+if TYPE_CHECKING:
+    from testio_mcp.app import App
+    from testio_mcp.operations.registry import Operation
+
+_CLOSING_SECONDS = 5
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import without the garbage collector, and keep what was imported out of its later rounds.
+
+    Modules live as long as the process: tracing them again and again costs a tenth of the start.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
+
+
+def registry() -> "dict[str, Operation]":
+    """All operations by name; the first call imports them and the libraries below them."""
+    with importing():
+        from testio_mcp.operations.registry import operations
+    return operations()
+
+
+class Account:
+    """One customer account, opened by whoever asks first and shared by all who ask.
+
+    `overrides` win over the settings of the environment.
+    """
+
+    def __init__(self, **overrides: object) -> None:
+        self._overrides = overrides
+        self._opening = asyncio.Lock()
+        self._closing = AsyncExitStack()
+        self._app: App | None = None
+
+    async def app(self) -> "App":
+        """The opened account.
+
+        Raises a `TestioError` when settings or store are unusable; the next call tries again.
+        """
+        async with self._opening:
+            if self._app is None:
+                self._app = await self._open()
+            return self._app
+
+    async def _open(self) -> "App":
+        with importing():
+            from testio_mcp.app import open_app
+            from testio_mcp.settings import load_settings
+            from testio_mcp.surfaces.logs import adopt
+        settings = load_settings(**self._overrides)
+        adopt(settings)
+        return await self._closing.enter_async_context(open_app(settings))
+
+    async def close(self) -> None:
+        """Close the account, also when the caller is being cancelled; what was never opened needs no closing."""
+        with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
+            async with self._opening:
+                self._app = None
+                await self._closing.aclose()

@@ -1,0 +1,134 @@
+"""The command line: every operation of the registry as a command, and the commands that run the product."""
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from testio_mcp import __version__
+from testio_mcp.errors import TestioError
+from testio_mcp.surfaces.account import importing, registry
+from testio_mcp.surfaces.commands import database, run_commands
+from testio_mcp.surfaces.logs import adopt, log_to_stderr
+from testio_mcp.surfaces.signatures import command, in_commands
+from testio_mcp.surfaces.terminal import progress, show, talk
+
+if TYPE_CHECKING:
+    from testio_mcp.operations.registry import Operation
+
+INCOMPLETE = 3
+"""Exit code of a sync that left records behind."""
+INTERRUPTED = 130
+_OWN_COMMANDS = frozenset({"serve", "db", "sandbox", "demo", "--version"})
+_GROUPS = {"products": "Products.", "tests": "Exploratory tests."}
+logger = logging.getLogger(__name__)
+_ABOUT = """Ask questions about Test IO crowdtesting data.
+
+Without a command, testio-mcp is an MCP server on stdin and stdout."""
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, 1 failure, 2 usage, 3 sync incomplete, 130 interrupted."""
+    log_to_stderr()
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        program = build(with_operations=not given or given[0] not in _OWN_COMMANDS)
+        code: object = program(given, prog_name="testio-mcp", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except typer.TyperException as error:
+        talk(_usage(error))
+        return error.exit_code
+    except TestioError as error:
+        talk(in_commands(f"{error.message} {error.next_step}"))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe (head, less) has seen enough; Python would complain once more when it flushes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        logger.debug("The command failed.", exc_info=error)
+        talk(f"Something went wrong inside testio-mcp ({type(error).__name__}). TESTIO_LOG_LEVEL=DEBUG shows where.")
+        return 1
+
+
+def _usage(error: typer.TyperException) -> str:
+    message = error.format_message()
+    if message.startswith("Usage:"):
+        return message
+    context: Any = getattr(error, "ctx", None)
+    path = context.command_path if context else "testio-mcp"
+    return f"{message.rstrip('.')}. '{path} --help' shows what there is."
+
+
+def build(*, with_operations: bool = True) -> typer.Typer:
+    """The command line; the registry's commands cost the import of the libraries below it."""
+    program = typer.Typer(
+        help=_ABOUT,
+        add_completion=True,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        pretty_exceptions_show_locals=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    program.callback()(_global_options)
+    groups: dict[str, typer.Typer] = {}
+    for operation in registry().values() if with_operations else ():
+        *group, word = operation.command.split()
+        owner = program
+        if group:
+            if group[0] not in groups:
+                groups[group[0]] = typer.Typer(no_args_is_help=True)
+                program.add_typer(groups[group[0]], name=group[0], help=_GROUPS.get(group[0], group[0].capitalize()))
+            owner = groups[group[0]]
+        owner.command(word, short_help=operation.summary)(_command_of(operation))
+    run_commands(program)
+    program.add_typer(database, name="db", help="The local store.")
+    return program
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"testio-mcp {__version__}")
+        raise typer.Exit
+
+
+def _global_options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """Hold the options that belong to no command."""
+
+
+def _command_of(operation: "Operation") -> Any:
+    def answer(arguments: dict[str, object], formats: dict[str, bool]) -> None:
+        result = asyncio.run(_ask(operation, arguments))
+        show(result, as_json=formats["json"], as_csv=formats["csv"])
+        if operation.name == "sync_data" and result["status"] == "incomplete":
+            raise typer.Exit(INCOMPLETE)
+
+    return command(operation, answer)
+
+
+async def _ask(operation: "Operation", arguments: Mapping[str, object]) -> dict[str, Any]:
+    with importing():
+        from testio_mcp.api.scrub import repair
+        from testio_mcp.app import open_app
+        from testio_mcp.settings import load_settings
+    settings = load_settings()
+    adopt(settings)
+    async with open_app(settings) as app:
+        if operation.safety == "read":
+            result = await operation.run(app, arguments)
+        else:
+            async with progress() as report:
+                result = await operation.run(app, arguments, report)
+    clean: dict[str, Any] = repair(result.model_dump(mode="json"))
+    return clean

@@ -1,0 +1,48 @@
+"""Logging: to stderr, and never a secret."""
+
+import logging
+import os
+import secrets
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from testio_mcp.settings import Settings
+
+_SECRET_VARIABLES = ("TESTIO_CUSTOMER_API_TOKEN", "TESTIO_HTTP_TOKEN", "TESTIO_DATABASE_URL")
+_secrets: set[str] = set()
+logger = logging.getLogger(__name__)
+
+
+class Redacted(logging.Formatter):
+    """Log lines and tracebacks in which known secrets are replaced."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line as it may be seen."""
+        line = super().format(record)
+        for secret in _secrets:
+            line = line.replace(secret, "***")
+        return line
+
+
+def log_to_stderr() -> None:
+    """Send all logging to stderr; stdout belongs to data."""
+    _secrets.update(filter(None, map(os.environ.get, _SECRET_VARIABLES)))
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Redacted("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+def adopt(settings: "Settings") -> None:
+    """Use the level of the settings, and hide the secrets they hold."""
+    for secret in (settings.customer_api_token, settings.http_token, settings.database_url):
+        if secret is not None:
+            _secrets.add(secret.get_secret_value())
+    logging.getLogger().setLevel(settings.log_level)
+
+
+def masked(what: str, error: Exception) -> str:
+    """Log a defect and return what may be said of it: a reference that finds it in the log."""
+    reference = secrets.token_hex(3)
+    logger.error("%s failed (reference %s)", what, reference, exc_info=error)
+    return f"Something went wrong inside testio-mcp (reference {reference})."
