@@ -9,15 +9,23 @@ from testio_mcp.settings import Settings
 
 if TYPE_CHECKING:
     from testio_mcp.api.client import CustomerApi
+    from testio_mcp.api.clock import Clock
 
 
 class App:
     """What every operation works with. A server holds one per account; nothing of it is global."""
 
-    def __init__(self, settings: Settings, store: PersistentCache, closing: AsyncExitStack) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: PersistentCache,
+        closing: AsyncExitStack,
+        clock: "Clock | None" = None,
+    ) -> None:
         self.settings = settings
         self.store = store
         self._closing = closing
+        self._clock = clock
         self._api: CustomerApi | None = None
 
     async def api(self) -> "CustomerApi":
@@ -28,7 +36,7 @@ class App:
         if self._api is None:
             from testio_mcp.api.client import CustomerApi
 
-            self._api = CustomerApi(self.settings)
+            self._api = CustomerApi(self.settings, self._clock)
             await self._closing.enter_async_context(self._api)
         return self._api
 

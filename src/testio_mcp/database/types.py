@@ -17,12 +17,9 @@ def utc_text(value: datetime) -> str:
 
     A naive value is read as UTC.
     """
-    aware = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-    return aware.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if aware.year >= 1000 else _early(aware)
-
-
-def _early(value: datetime) -> str:
-    return f"{value.year:04d}" + value.strftime("-%m-%dT%H:%M:%S.%fZ")
+    if value.tzinfo is not None:
+        value = value.astimezone(UTC).replace(tzinfo=None)
+    return value.isoformat(timespec="microseconds") + "Z"
 
 
 class UtcDateTime(TypeDecorator[datetime]):

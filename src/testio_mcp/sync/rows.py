@@ -138,6 +138,7 @@ def feature_record(payload: FeaturePayload, scope: Scope) -> Record:
                 "product_id": scope.product_id,
                 "feature_id": payload.id,
                 "title": story.title or f"User story {story.id}",
+                "content_hash": "",
                 "synced_at": scope.now,
             }
             record.members.append((_STORY, row))

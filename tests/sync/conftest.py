@@ -1,0 +1,102 @@
+"""A simulated account on real HTTP and an app whose store is a real database."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, select
+
+from testio_mcp.api.clock import Clock
+from testio_mcp.app import App
+from testio_mcp.database.cache import PersistentCache
+from testio_mcp.database.tables import metadata
+from testio_mcp.sandbox import Fault, Sandbox, World, serve_sandbox
+from testio_mcp.sync.engine import SyncOptions, SyncSummary, run_sync
+from testio_mcp.sync.progress import silent
+from tests.conftest import SettingsFor
+
+VOLATILE = {"synced_at", "gone_at", "completed_at", "changed_at", "run_id"}
+BOOKKEEPING = {"sync_run", "change_log", "dead_letter", "checkpoint", "sync_lease"}
+
+
+def hasty_clock() -> Clock:
+    """The program's clock with waits that end at once; time passes as if they had been waited."""
+    skipped = [0.0]
+
+    async def sleep(seconds: float) -> None:
+        skipped[0] += seconds
+
+    return Clock(monotonic=lambda: time.monotonic() + skipped[0], sleep=sleep)
+
+
+@dataclass
+class Account:
+    """The account, its copy, and what a person does with both."""
+
+    world: World
+    sandbox: Sandbox
+    app: App
+
+    @property
+    def store(self) -> PersistentCache:
+        return self.app.store
+
+    async def sync(self, *, full: bool = False, products: tuple[int, ...] = ()) -> SyncSummary:
+        """Run the sync."""
+        return await run_sync(self.app, SyncOptions(product_ids=products, full=full), silent)
+
+    def break_with(self, kind: Any, path: str = "", **options: Any) -> None:
+        """Switch a fault on."""
+        self.sandbox.faults.add(Fault(kind, path, **options))
+
+    async def rows(self, table: str, **equal: object) -> list[dict[str, Any]]:
+        """The rows of a table where the columns have these values."""
+        columns = metadata.tables[table]
+        statement = select(columns).where(*(columns.c[name] == value for name, value in equal.items()))
+        return await self.store.read(lambda conn: [dict(row) for row in conn.execute(statement).mappings()])
+
+    async def contents(self) -> dict[str, list[tuple[object, ...]]]:
+        """Everything that is copied, without the moments at which it was."""
+        return await self.store.read(contents)
+
+    def truth(self) -> dict[int, tuple[int, int, int]]:
+        """What the account really holds: tests, bugs and open bugs by product."""
+        truths = (self.world.truth(product_id) for product_id in self.world.product_ids)
+        return {truth.product_id: (truth.tests, truth.bugs, truth.open_bugs) for truth in truths}
+
+    async def counts(self) -> dict[int, tuple[int, int, int]]:
+        """What the copy says of the same."""
+        rows = await self.rows("product_count")
+        return {row["product_id"]: (row["tests"], row["bugs"], row["open_bugs"]) for row in rows}
+
+
+def contents(conn: Connection) -> dict[str, list[tuple[object, ...]]]:
+    """Every row of every table that holds copied records, in a fixed order."""
+    found = {}
+    for table in metadata.sorted_tables:
+        if table.name not in BOOKKEEPING:
+            columns = [column for column in table.c if column.name not in VOLATILE]
+            rows = [tuple(row) for row in conn.execute(select(*columns).order_by(*table.primary_key))]
+            found[table.name] = rows
+    return found
+
+
+@pytest.fixture
+def world() -> World:
+    """An account of two products, each with two pages of tests."""
+    return World(seed=7, products=2, tests_per_product=30, bugs_per_test=1.5)
+
+
+@pytest.fixture
+async def account(
+    world: World, store: PersistentCache, settings_for: SettingsFor, canary: str
+) -> AsyncIterator[Account]:
+    """A sandbox that serves `world`, and an app on an empty store, on each database in turn."""
+    async with AsyncExitStack() as closing, serve_sandbox(world, token=canary) as sandbox:
+        settings = settings_for(customer_api_base_url=sandbox.url)
+        app = App(settings, store, closing, clock=hasty_clock())
+        yield Account(world, sandbox, app)
+        await closing.aclose()

@@ -1,0 +1,147 @@
+"""A sync against an API that misbehaves."""
+
+import json
+
+import pytest
+
+from testio_mcp.errors import AuthFailed
+from tests.sync.conftest import Account
+
+LIST = r"products/\d+/exploratory_tests$"
+
+
+async def test_a_record_that_breaks_its_page_is_set_aside_and_comes_back(account: Account) -> None:
+    product = account.world.product_ids[0]
+    broken = account.world.test_ids(product)[27]
+    account.break_with("poison", record_id=broken)
+
+    first = await account.sync()
+
+    assert (first.status, first.problems) == ("incomplete", 1)
+    stored = {row["id"] for row in await account.rows("test", product_id=product)}
+    assert set(account.world.test_ids(product)) - stored == {broken}
+    letters = await account.rows("dead_letter")
+    assert [(row["resource"], row["product_id"]) for row in letters] == [("tests", product)]
+
+    account.sandbox.faults.clear()
+    healed = await account.sync()
+
+    assert (healed.status, healed.problems) == ("completed", 0)
+    assert await account.counts() == account.truth()
+
+
+async def test_a_test_whose_bugs_break_the_request_is_isolated(account: Account) -> None:
+    test_id = next(
+        test_id for test_id in account.world.test_ids(account.world.product_ids[0]) if account.world.bugs_of(test_id)
+    )
+    bug_id = account.world.bugs_of(test_id)[0]["id"]
+    account.break_with("poison", "bugs", record_id=bug_id)
+
+    first = await account.sync()
+
+    assert (first.status, first.problems) == ("incomplete", 1)
+    missing = {bug["id"] for bug in account.world.bugs_of(test_id)}
+    assert not missing & {row["id"] for row in await account.rows("bug")}
+    assert sum(counts[1] for counts in (await account.counts()).values()) == (
+        sum(truth[1] for truth in account.truth().values()) - len(missing)
+    )
+
+    account.sandbox.faults.clear()
+    assert (await account.sync()).status == "completed"
+    assert await account.counts() == account.truth()
+
+
+async def test_a_record_without_an_id_is_a_dead_letter_until_it_has_one(account: Account) -> None:
+    product = account.world.product_ids[1]
+    broken = account.world.test_ids(product)[3]
+    account.break_with("drop", LIST, field="exploratory_tests.*.id", record_id=broken)
+
+    first = await account.sync()
+
+    assert (first.status, first.problems) == ("incomplete", 1)
+    assert await account.rows("test", id=broken) == []
+
+    account.sandbox.faults.clear()
+    assert (await account.sync()).status == "completed"
+    assert await account.counts() == account.truth()
+
+
+@pytest.mark.parametrize("change", ["insert", "delete"])
+async def test_pages_that_shift_while_they_are_read_lose_nothing(account: Account, change: str) -> None:
+    product = account.world.product_ids[0]
+    account.break_with("shift", rf"products/{product}/exploratory_tests", skip=1, times=1, **{change: 1})
+
+    await account.sync()
+
+    stored = {row["id"] for row in await account.rows("test", product_id=product)}
+    assert set(account.world.test_ids(product)) <= stored
+
+
+async def test_a_server_that_ignores_paging_is_read_once(account: Account) -> None:
+    account.break_with("staging", LIST)
+
+    await account.sync()
+
+    assert await account.counts() == account.truth()
+    lists = [request for request in account.sandbox.requests if request.path.endswith("exploratory_tests")]
+    assert len(lists) == len(account.world.product_ids)
+
+
+async def test_a_bad_hour_passes(account: Account) -> None:
+    account.break_with("rate_limit", times=2, retry_after="3")
+    account.break_with("error", LIST, skip=2, times=3, status=503)
+    account.break_with("truncate", "bugs", times=1)
+    account.break_with("html", LIST, skip=4, times=1)
+    account.break_with("reset", "features", times=1)
+
+    assert (await account.sync()).status == "completed"
+    assert await account.counts() == account.truth()
+
+
+async def test_a_wrong_token_ends_the_run_and_says_so(account: Account) -> None:
+    account.break_with("error", "features", status=401, times=1)
+
+    with pytest.raises(AuthFailed, match="TESTIO_CUSTOMER_API_TOKEN"):
+        await account.sync()
+
+    (run,) = await account.rows("sync_run")
+    assert (run["status"], "TESTIO_CUSTOMER_API_TOKEN" in run["error"]) == ("failed", True)
+
+
+async def test_a_forbidden_product_is_skipped_and_named(account: Account) -> None:
+    forbidden, other = account.world.product_ids
+    account.break_with("error", rf"products/{forbidden}/", status=403)
+
+    summary = await account.sync()
+
+    assert (summary.status, summary.problems) == ("incomplete", 1)
+    assert {row["product_id"] for row in await account.rows("test")} == {other}
+    account.sandbox.faults.clear()
+    assert (await account.sync()).status == "completed"
+    assert await account.counts() == account.truth()
+
+
+async def test_a_failed_walk_resumes_where_it_was(account: Account) -> None:
+    product = account.world.product_ids[0]
+    account.break_with("error", rf"products/{product}/exploratory_tests", skip=1, status=401)
+    with pytest.raises(AuthFailed):
+        await account.sync()
+    (point,) = await account.rows("checkpoint", resource="tests", product_id=product)
+    assert (point["next_page"], point["completed_at"]) == (2, None)
+    account.sandbox.faults.clear()
+
+    assert (await account.sync()).status == "completed"
+
+    assert await account.counts() == account.truth()
+
+
+async def test_no_secret_of_an_environment_is_stored(account: Account) -> None:
+    await account.sync()
+
+    sent = json.dumps(
+        [account.world.test(test_id) for test_id in account.world.test_ids(account.world.product_ids[0])]
+    )
+    stored = repr(await account.contents())
+    assert "s3cret" in sent
+    assert "production." in stored
+    assert "s3cret" not in stored
