@@ -53,6 +53,9 @@ async def test_a_poisoned_record_spoils_every_page_that_holds_it(
     assert (await client.get(TESTS)).status_code == 500
     single = [(await client.get(f"exploratory_tests/{ids[place]}")).status_code for place in (2, 3, 4)]
     assert single == [200, 500, 200]
+    sandbox.faults.add(Fault("poison", path="user_stories/", record_id=840_001))
+    unwrapped = [(await client.get(f"user_stories/{story_id}")).status_code for story_id in (840_001, 840_002)]
+    assert unwrapped == [500, 200]
 
 
 async def test_a_record_that_is_gone(sandbox: Sandbox, client: httpx2.AsyncClient) -> None:

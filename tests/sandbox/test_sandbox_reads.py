@@ -157,6 +157,9 @@ async def test_executions_are_counted_and_paged(client: httpx2.AsyncClient, worl
     await get(client, path, 422, order="sideways")
     story = (await get(client, path, **{"user_story_ids[]": STORY}))[path]
     assert story and {run["user_story"]["id"] for run in story} == {STORY}
+    newest_first = await get(client, path, **{"user_story_ids[]": STORY, "order": "desc", "page": 1, "per_page": 3})
+    whole = await get(client, path, page=1, per_page=500, **{"user_story_ids[]": STORY})
+    assert newest_first[path] == whole[path][::-1][:3]
     version = story[0]["user_story_version_id"]
     runs = await get(client, path, **{"user_story_version_ids[]": version})
     assert {run["user_story_version_id"] for run in runs[path]} == {version}
@@ -207,3 +210,11 @@ async def test_reading_changes_nothing(client: httpx2.AsyncClient, path: str) ->
     first = await client.get(path)
     await client.get("exploratory_tests/130001", params={"includes[]": "user_stories"})
     assert (await client.get(path)).content == first.content
+
+
+async def test_text_that_is_no_valid_unicode_arrives_escaped(client: httpx2.AsyncClient, world: World) -> None:
+    bug = world.bugs_of(world.test_ids(21001)[-2])[0]
+    world.update_bug(bug["id"], title="lone \ud800, NUL \x00, separator \u2028")
+    response = await client.get(f"bugs/{bug['id']}")
+    assert rb"\ud800" in response.content
+    assert response.json()["bug"]["title"] == "lone \ud800, NUL \x00, separator \u2028"

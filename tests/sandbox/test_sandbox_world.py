@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from testio_mcp.api.vocabulary import AUTO_ACCEPT_DAYS, TEST_STATUSES
 from testio_mcp.sandbox import SECRET_MARK, World
 from testio_mcp.sandbox.catalog import REJECT_REASONS, Payload
+from testio_mcp.sandbox.records_runs import runs_of
 from testio_mcp.sandbox.state import surviving
 
 NOW = datetime(2026, 10, 14, 9, 30, tzinfo=UTC)
@@ -107,6 +108,18 @@ def test_a_rejection_shows_as_a_comment_that_begins_with_the_reason() -> None:
     rejected = [bug for record in everything(world) for bug in [record] if bug.get("status") == "rejected"]
     assert rejected
     assert all(bug["comments"][-1]["body"].startswith(openings) for bug in rejected)
+
+
+def test_executions_follow_their_test() -> None:
+    world = World(products=2, tests_per_product=60, now=NOW)
+    by_status: dict[str, set[str]] = {}
+    for number in range(120):
+        facts = world.facts(number)
+        outcomes = {run.status for run in runs_of(world, facts)}
+        by_status.setdefault(world.test_status(facts), set()).update(outcomes)
+    assert by_status["cancelled"] == {"cancelled"}
+    assert by_status["waiting"] == by_status["initialized"] == {"pending"}
+    assert by_status["archived"] == {"passed", "failed", "blocked", "pending"}
 
 
 def test_secrets_are_marked() -> None:

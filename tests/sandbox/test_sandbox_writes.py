@@ -222,7 +222,8 @@ async def test_test_cases_and_their_test(client: httpx2.AsyncClient, world: Worl
     case = {"title": "Pay", "feature_id": feature_id, "test_case_steps": [{"description": "Press pay"}]}
     made = (await call(client, "POST", "products/21001/test_cases", {"test_cases": [case]}, 201))["test_cases"]
     assert made[0]["steps"][0]["description"] == "Press pay" and "test_case_steps" not in made[0]
-    for wrong in ({"title": ""}, {"feature_id": 1}, {"test_case_steps": [{}]}):
+    wrongs: tuple[dict[str, Any], ...] = ({"title": ""}, {"feature_id": 1}, {"test_case_steps": [{}]})
+    for wrong in wrongs:
         await call(client, "POST", "products/21001/test_cases", {"test_cases": [case | wrong]}, 422)
     await call(client, "POST", "products/21001/test_cases", {}, 400)
     body = {"test_cases": [{"id": made[0]["id"]}], "test_environment": ENVIRONMENT}

@@ -34,8 +34,12 @@ class Dice:
         return low + self.below(high - low + 1)
 
     def pick(self, choices: Sequence[T]) -> T:
-        """One of `choices`."""
-        return choices[self.below(len(choices))]
+        """One of `choices`; the same as through `below`, without the call, as it is drawn most often."""
+        if self._pool < _REFILL_BELOW:
+            self._key = blake2b(self._key).digest()
+            self._pool = int.from_bytes(self._key, "little")
+        self._pool, drawn = divmod(self._pool, len(choices))
+        return choices[drawn]
 
     def chance(self, percent: int) -> bool:
         """True in `percent` of 100 draws."""
