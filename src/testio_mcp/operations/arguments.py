@@ -2,10 +2,11 @@
 
 import inspect
 import json
+import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, create_model, field_validator
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import ErrorDetails, core_schema
 
@@ -22,14 +23,31 @@ def split_list(value: object) -> object:
     return [] if value is None else [value]
 
 
+_UNSTORABLE = re.compile("[\\ud800-\\udfff\\x00]")
 AsList = BeforeValidator(split_list)
 Ids = Annotated[list[int], AsList]
+
+
+def is_storable(value: object) -> bool:
+    """Whether a database can be asked for a value: numbers of 64 bits, text that has an encoding and no NUL."""
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    if isinstance(value, str):
+        return _UNSTORABLE.search(value) is None
+    return all(map(is_storable, value)) if isinstance(value, list) else True
 
 
 class Arguments(BaseModel):
     """Base of every operation's argument model; an unknown name is an error, not a silent no-op."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _can_be_asked_for(cls, value: object) -> object:
+        if not is_storable(value):
+            raise ValueError("no record can have this value")
+        return value
 
 
 class PlainSchema(GenerateJsonSchema):

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, ScalarSelect, case, func, or_, select
 
 from testio_mcp.database.tables import Checkpoint, table_of
 from testio_mcp.errors import BadInput
+from testio_mcp.operations.arguments import is_storable
 
 Cursor = Annotated[str | None, Field(description="next_cursor of the page before; leave it out for the first page.")]
 
@@ -30,16 +31,22 @@ def encode_cursor(*position: str | int) -> str:
     return base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
 
-def decode_cursor(cursor: str, *kinds: type[str] | type[int]) -> list[str | int]:
+def decode_cursor(cursor: str, *kinds: type[str] | type[int] | type[datetime]) -> list[Any]:
     """Unpack a cursor whose keys are of `kinds`. Raises `BadInput` for anything `encode_cursor` did not make."""
     try:
         packed = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        position = json.loads(packed)
-    except (binascii.Error, ValueError):
-        position = None
-    if not isinstance(position, list) or [type(part) for part in position] != list(kinds):
-        raise BadInput("cursor: is not one that this list gave.", "Leave it out to start from the first page.")
-    return position
+        return [_key(part, kind) for part, kind in zip(json.loads(packed), kinds, strict=True)]
+    except (binascii.Error, ValueError, TypeError, RecursionError):
+        message = "cursor: is not one that this list gave."
+        raise BadInput(message, "Leave it out to start from the first page.") from None
+
+
+def _key(part: Any, kind: type) -> Any:
+    """One sort key of a cursor. Raises `ValueError` or `TypeError` for what no store could be asked for."""
+    key = datetime.fromisoformat(part) if kind is datetime else part
+    if type(key) is not kind or not is_storable(key) or (isinstance(key, datetime) and key.tzinfo is None):
+        raise ValueError
+    return key
 
 
 def as_of(*resources: str, product_id: ColumnElement[int] | None = None) -> ScalarSelect[Any]:

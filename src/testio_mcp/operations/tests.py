@@ -165,13 +165,13 @@ def _filters(given: dict[str, Any]) -> dict[str, Any]:
         values["types"] = {"types": given["testing_types"]}
     if given["end_from"]:
         values["from"] = {"end_from": _day(given["end_from"])}
-    if given["end_to"]:
+    if given["end_to"] and given["end_to"] < date.max:
         values["to"] = {"end_before": _day(given["end_to"] + timedelta(days=1))}
     if "from" in values or "to" in values:
         values["ended"] = {}
     if given["cursor"]:
-        sort_at, last_id = decode_cursor(given["cursor"], str, int)
-        values["cursor"] = {"last_sort_at": datetime.fromisoformat(str(sort_at)), "last_id": last_id}
+        sort_at, last_id = decode_cursor(given["cursor"], datetime, int)
+        values["cursor"] = {"last_sort_at": sort_at, "last_id": last_id}
     return values
 
 
