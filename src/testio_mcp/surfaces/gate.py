@@ -1,0 +1,120 @@
+"""What every HTTP request passes before a route sees it: Host, Origin, token, size and patience."""
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import Iterable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from testio_mcp.surfaces.ports import is_loopback, shown
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+BODY_SECONDS = 10
+_OPEN_PATHS = frozenset({"/health"})
+_LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
+_HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+
+
+def problem(
+    status: int, code: str, message: str, next_step: str, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    """An error in the one shape that all of them have."""
+    error = {"code": code, "message": message, "next_step": next_step}
+    return JSONResponse({"error": error}, status_code=status, headers=headers)
+
+
+def own_hosts(host: str, port: int, more: Iterable[str]) -> frozenset[str]:
+    """The values of the Host header under which a server on `host` answers, and no others.
+
+    A server bound to every address knows its loopback names; any other name has to be given in `more`.
+    """
+    names = [host] if host not in ("0.0.0.0", "::", "") else []  # noqa: S104 - compared, not bound
+    if not names or is_loopback(host):
+        names += _LOOPBACK_NAMES
+    own = {shown(name, port) for name in names} | ({*names} if port in (80, 443) else set())
+    return frozenset(name.lower() for name in (*own, *more))
+
+
+class _Refused(Exception):
+    """A request that no route gets to see."""
+
+    def __init__(self, response: JSONResponse) -> None:
+        super().__init__()
+        self.response = response
+
+
+class Gate:
+    """Checks each request and passes it on with its whole body; marks each answer as private."""
+
+    def __init__(self, app: ASGIApp, hosts: frozenset[str], token: str | None) -> None:
+        self._app = app
+        self._hosts = hosts
+        self._origins = frozenset(f"{scheme}://{host}" for host in hosts for scheme in ("http", "https"))
+        self._token = _digest(token) if token else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_private(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        try:
+            self._check(scope["path"], Headers(scope=scope))
+            if scope["method"] not in ("GET", "HEAD"):
+                receive = await _whole_body(scope, receive)
+        except _Refused as refused:
+            await refused.response(scope, receive, send_private)
+            return
+        await self._app(scope, receive, send_private)
+
+    def _check(self, path: str, headers: Headers) -> None:
+        if headers.get("host", "").lower() not in self._hosts:
+            message = "The Host header is none of this server's names."
+            raise _Refused(problem(421, "wrong_host", message, "Add the name and port with 'serve --allow-host'."))
+        origin = headers.get("origin")
+        if origin is not None and origin.lower() not in self._origins:
+            message = "Pages of other origins may not use this server."
+            raise _Refused(problem(403, "wrong_origin", message, "Call it from a program, or from its own address."))
+        if self._token is not None and path not in _OPEN_PATHS:
+            scheme, _, given = headers.get("authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not hmac.compare_digest(_digest(given.strip()), self._token):
+                message = "This server asks for its bearer token."
+                step = "Send 'Authorization: Bearer ...' with the value of TESTIO_HTTP_TOKEN."
+                raise _Refused(problem(401, "unauthorized", message, step, {"WWW-Authenticate": "Bearer"}))
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode(errors="replace")).digest()
+
+
+async def _whole_body(scope: Scope, receive: Receive) -> Receive:
+    """Read the body, declared or chunked, and return a `receive` that gives it in one piece."""
+    declared = Headers(scope=scope).get("content-length", "")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            is_whole = False
+            while not is_whole:
+                if len(body) > MAX_BODY_BYTES or (declared.isdigit() and int(declared) > MAX_BODY_BYTES):
+                    message = f"The request is larger than {MAX_BODY_BYTES // 2**20} MiB."
+                    raise _Refused(problem(413, "too_large", message, "Send less."))
+                message_in = await receive()
+                body += message_in.get("body", b"")
+                is_whole = not message_in.get("more_body", False)
+    except TimeoutError:
+        message = f"The request did not arrive within {BODY_SECONDS} seconds."
+        raise _Refused(problem(408, "too_slow", message, "Send it again.")) from None
+    waiting: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+
+    async def replay() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return replay

@@ -1,0 +1,97 @@
+"""The HTTP server: REST at /api, MCP at /mcp, one account, one door."""
+
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.types import ASGIApp
+
+from testio_mcp import __version__
+from testio_mcp.errors import BadInput
+from testio_mcp.settings import Settings, load_settings
+from testio_mcp.surfaces.account import Account, importing
+from testio_mcp.surfaces.gate import MAX_BODY_BYTES, Gate, own_hosts
+from testio_mcp.surfaces.mcp import TestioServer
+from testio_mcp.surfaces.ports import is_loopback, port_taken, shown
+from testio_mcp.surfaces.terminal import talk
+
+_GRACE_SECONDS = 3
+_MAX_CONNECTIONS = 1000
+
+
+async def serve_http(host: str, port: int, allow_hosts: Sequence[str]) -> None:
+    """Serve until a signal comes. Raises a `TestioError` when that cannot be done as asked."""
+    settings = load_settings()
+    _refuse_open_doors(host, settings)
+    listener = _listen(host, port)
+    port = listener.getsockname()[1]
+    account = Account()
+    try:
+        await account.app()
+        token = settings.http_token.get_secret_value() if settings.http_token else None
+        door = Gate(_routes(account), own_hosts(host, port, allow_hosts), token)
+        server = uvicorn.Server(_config(door))
+        url = f"http://{shown(host, port)}"
+        talk(f"testio-mcp {__version__}: MCP at {url}/mcp, REST at {url}/api, docs at {url}/docs. Ctrl-C ends it.")
+        await server.serve(sockets=[listener])
+    finally:
+        await account.close()
+        listener.close()
+
+
+def _refuse_open_doors(host: str, settings: Settings) -> None:
+    if not is_loopback(host) and settings.http_token is None:
+        message = f"Anyone who reaches {host} could read this account's data: the server does not start."
+        raise BadInput(message, "Set TESTIO_HTTP_TOKEN to a long random word, or listen on 127.0.0.1.")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    with port_taken(host, port):
+        address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(address[0], socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address[4])
+            listener.listen(2048)
+        except OSError:
+            listener.close()
+            raise
+    return listener
+
+
+def _routes(account: Account) -> ASGIApp:
+    """REST and MCP side by side; the MCP route keeps its full path, so that nothing is redirected."""
+    with importing():
+        from testio_mcp.surfaces.rest import rest_app
+    mcp_server = TestioServer(account)
+    # The gate checks Host and Origin of every route, and exactly; the SDK's own check would be a second list.
+    security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    mcp_app = mcp_server.streamable_http_app(
+        streamable_http_path="/mcp", transport_security=security, max_request_body_size=MAX_BODY_BYTES
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with mcp_server.session_manager.run():
+            yield
+
+    app = rest_app(account, lifespan)
+    app.router.routes.extend(mcp_app.routes)
+    return app
+
+
+def _config(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        lifespan="on",
+        ws="none",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        limit_concurrency=_MAX_CONNECTIONS,
+    )
