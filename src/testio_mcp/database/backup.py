@@ -4,6 +4,7 @@ import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 import aiosqlite
 
@@ -49,7 +50,7 @@ async def back_up(connection: aiosqlite.Connection, db_path: Path) -> Path:
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
     final = directory / f"{db_path.stem}-{stamp}.db"
     partial = final.with_suffix(".partial")
-    with store_errors(str(directory)):
+    with store_errors(str(db_path)):
         directory.mkdir(mode=0o700, exist_ok=True)
         # VACUUM INTO fills an existing empty file and keeps its mode; a file of its own making would be 0644.
         os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -84,13 +85,14 @@ async def _data_version(connection: aiosqlite.Connection) -> int:
 
 async def _verify(copy: Path, expected: dict[str, int] | None) -> None:
     """Check the whole copy, and compare its rows with `expected` unless the store changed meanwhile."""
-    async with aiosqlite.connect(f"file:{copy}?mode=ro", uri=True) as connection:
-        found = await check_integrity(connection) or await _contents(connection)
-        if found != expected and (expected is not None or isinstance(found, list)):
-            raise StoreCorrupt(
-                "The backup does not hold what the store holds, so it was discarded.",
-                "Run 'testio-mcp db check', then try again.",
-            )
+    async with aiosqlite.connect(f"file:{quote(str(copy))}?mode=ro", uri=True) as connection:
+        sound = not await check_integrity(connection)
+        contents = await _contents(connection)
+    if not sound or (expected is not None and contents != expected):
+        raise StoreCorrupt(
+            "The backup does not hold what the store holds, so it was discarded.",
+            "Run 'testio-mcp db check', then try again.",
+        )
 
 
 def _flush(path: Path) -> None:

@@ -1,21 +1,24 @@
 """The store of one customer account: one writer, a few readers, migrated before the first use."""
 
+import asyncio
 import logging
 import os
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self, TypeVar
 
 import aiosqlite
 from sqlalchemy import Connection
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from testio_mcp.database import engine as engines
 from testio_mcp.database.backup import back_up, check_integrity
 from testio_mcp.database.faults import store_errors
-from testio_mcp.database.migrate import HEAD, current_revision, refuse_newer, upgrade
+from testio_mcp.database.migrate import HEAD, current_revision, refuse_foreign, refuse_newer, upgrade
 from testio_mcp.database.readers import Readers
 from testio_mcp.errors import BadInput, StoreError
 
@@ -39,23 +42,25 @@ class PersistentCache:
         schema: str = "testio",
         skip_migrations: bool = False,
     ) -> None:
-        """Name the store; nothing is opened before `initialize`."""
+        """Name the store; nothing is opened before `initialize`. Raises `BadInput` for an unusable address."""
         self.db_path = Path(db_path)
         self.is_memory = str(db_path) == engines.MEMORY
         self.connection: aiosqlite.Connection | None = None
-        self._database_url = database_url
+        self._database_url = _parse(database_url) if database_url else None
         self._schema = schema
         self._skip_migrations = skip_migrations
         self._engine: AsyncEngine | None = None
         self._session_maker: async_sessionmaker[AsyncSession] | None = None
         self._readers: Readers | None = None
+        self._writing = asyncio.Lock()
+        self._initializing = asyncio.Lock()
 
     @property
     def place(self) -> str:
         """Where the store is, as a person may see it: a path, or host and database without credentials."""
         if self._database_url is None:
             return str(self.db_path)
-        url = make_url(self._database_url)
+        url = self._database_url
         return f"{url.host or 'localhost'}/{url.database} (schema {self._schema})"
 
     @property
@@ -79,16 +84,17 @@ class PersistentCache:
         An existing file is backed up and the copy verified before its schema changes. When anything fails,
         whatever was opened is closed again. Raises a `StoreError`.
         """
-        if self._session_maker is not None:
-            return
-        try:
-            with store_errors(self.place):
-                await self._open()
-                await self._migrate()
-        except BaseException:
-            await self.close()
-            raise
-        self._session_maker = engines.create_session_factory(self.engine)
+        async with self._initializing:
+            if self._session_maker is not None:
+                return
+            try:
+                with store_errors(self.place):
+                    await self._open()
+                    await self._migrate()
+            except BaseException:
+                await self.close()
+                raise
+            self._session_maker = engines.create_session_factory(self.engine)
 
     async def _open(self) -> None:
         if self._database_url is not None:
@@ -125,10 +131,14 @@ class PersistentCache:
             except aiosqlite.OperationalError as error:
                 if "no such table" not in str(error):
                     raise
-                return None
-            return next((str(row[0]) for row in rows), None)
+                rows = ()
+            if revision := next((str(row[0]) for row in rows), None):
+                return revision
+            tables = await self.connection.execute_fetchall("SELECT name FROM sqlite_master WHERE type = 'table'")
+            refuse_foreign((name for (name,) in tables if not name.startswith("sqlite_")), self.place)
+            return None
         async with self.engine.connect() as connection:
-            return await connection.run_sync(current_revision)
+            return await connection.run_sync(current_revision, self.place)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` on a consistent snapshot that nothing can write to."""
@@ -143,7 +153,8 @@ class PersistentCache:
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` as one transaction: all of it is stored, or nothing."""
         with store_errors(self.place):
-            async with self.engine.begin() as connection:
+            # One at a time: a queue of our own has no time-out, and two transactions cannot wait for each other.
+            async with self._writing, self.engine.begin() as connection:
                 return await connection.run_sync(work)
 
     async def backup(self) -> Path:
@@ -169,12 +180,13 @@ class PersistentCache:
         connection, self.connection = self.connection, None
         engine, self._engine = self._engine, None
         self._session_maker = None
-        if readers is not None:
-            await readers.close()
-        if connection is not None and not self.is_memory:
-            await connection.close()
-        if engine is not None:
-            await engine.dispose()
+        async with AsyncExitStack() as closing:  # every part is closed, also when another one fails
+            if engine is not None:
+                closing.push_async_callback(engine.dispose)
+            if connection is not None and not self.is_memory:
+                closing.push_async_callback(connection.close)
+            if readers is not None:
+                closing.push_async_callback(readers.close)
 
     async def __aenter__(self) -> Self:
         """Open the store."""
@@ -186,12 +198,20 @@ class PersistentCache:
         await self.close()
 
 
-def _postgresql_engine(url: str, schema: str) -> AsyncEngine:
-    if not url.startswith("postgresql+asyncpg://"):
+def _parse(database_url: str) -> URL:
+    try:
+        url = make_url(database_url)
+    except (ArgumentError, ValueError):
+        url = None
+    if url is None or url.drivername != "postgresql+asyncpg":
         raise BadInput(
             "TESTIO_DATABASE_URL names no supported database.",
             "Write it as postgresql+asyncpg://user:password@host/database.",
         )
+    return url
+
+
+def _postgresql_engine(url: URL, schema: str) -> AsyncEngine:
     try:
         return engines.create_async_engine_for_postgresql(url, schema)
     except ModuleNotFoundError:

@@ -72,9 +72,9 @@ def create_async_engine_for_sqlite(db_path: str | Path) -> AsyncEngine:
 
 def create_sqlite_reader(db_path: Path, readers: int) -> Engine:
     """A read-only engine in autocommit mode for `readers` threads."""
-    name = quote(str(db_path.absolute()))
+    name = f"file:{quote(str(db_path.absolute()))}"
     engine = create_engine(
-        f"sqlite:///file:{name}?mode=ro&uri=true",
+        URL.create("sqlite", database=name, query={"mode": "ro", "uri": "true"}),
         isolation_level="AUTOCOMMIT",
         skip_autocommit_rollback=True,
         pool_size=readers,
@@ -85,7 +85,7 @@ def create_sqlite_reader(db_path: Path, readers: int) -> Engine:
     return engine
 
 
-def create_async_engine_for_postgresql(url: str, schema: str) -> AsyncEngine:
+def create_async_engine_for_postgresql(url: str | URL, schema: str) -> AsyncEngine:
     """The engine of a PostgreSQL store; every name resolves inside `schema` alone."""
     settings = {"search_path": schema, "timezone": "UTC"}
     return create_async_engine(

@@ -108,7 +108,8 @@ def store_errors(place: str) -> Iterator[None]:
         yield
     except (DBAPIError, PoolTimeout, sqlite3.Error, OSError) as error:
         cause: BaseException = error.orig or error if isinstance(error, DBAPIError) else error
-        known = _classify(cause, place) or (_classify(cause.__cause__, place) if cause.__cause__ else None)
+        known = _classify(cause.__cause__, place) if cause.__cause__ else None
+        known = known or _classify(cause, place)
         if known is None:
             raise
         raise known from error

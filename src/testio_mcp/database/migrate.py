@@ -4,12 +4,14 @@ Alembic costs half a second to import, so the usual answer, "already there", com
 `REVISIONS`. A migration is one transaction: killed at any statement, the store has its old schema.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, event, inspect, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from testio_mcp.errors import StoreTooNew
+from testio_mcp import faultpoints
+from testio_mcp.errors import StoreCorrupt, StoreTooNew
 
 # Every revision this build knows, oldest first; a test compares it with the migration scripts.
 REVISIONS = ("0001",)
@@ -26,11 +28,24 @@ def refuse_newer(revision: str | None, place: str) -> None:
         )
 
 
-def current_revision(connection: Connection) -> str | None:
-    """The store's revision, or None for a store without a schema."""
-    if not inspect(connection).has_table("alembic_version"):
-        return None
-    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+def refuse_foreign(tables: Iterable[str], place: str) -> None:
+    """Raise `StoreCorrupt` for a database without a revision that holds tables: another program's."""
+    if any(name != "alembic_version" for name in tables):
+        raise StoreCorrupt(
+            f"The database {place} holds tables of another program.",
+            "Set TESTIO_DB_PATH to another file, or TESTIO_DATABASE_SCHEMA to another schema.",
+        )
+
+
+def current_revision(connection: Connection, place: str) -> str | None:
+    """The store's revision, or None for a store without a schema. Raises `StoreCorrupt` for a foreign database."""
+    tables = inspect(connection).get_table_names()
+    found = None
+    if "alembic_version" in tables:
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    if found is None:
+        refuse_foreign(tables, place)
+    return found
 
 
 async def upgrade(engine: AsyncEngine, revision: str = "head") -> None:
@@ -46,4 +61,6 @@ def _upgrade(connection: Connection, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
+    if faultpoints.active():
+        event.listen(connection, "after_cursor_execute", lambda *_: faultpoints.reach("migration.statement"))
     command.upgrade(config, revision)

@@ -7,6 +7,7 @@ from alembic import context
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.schema import CreateSchema
 from sqlmodel import AutoString, SQLModel
 
 from testio_mcp.database import tables  # noqa: F401 - fills the metadata
@@ -43,7 +44,7 @@ def migrate(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         schema = connection.execute(text("SHOW search_path")).scalar_one()
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": schema})
-        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
+        connection.execute(CreateSchema(schema.strip('"'), if_not_exists=True))
     configure(connection=connection)
     with context.begin_transaction():
         context.run_migrations()
