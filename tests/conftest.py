@@ -123,15 +123,18 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 async def postgres_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
-    """A PostgreSQL database with the newest schema and no rows."""
-    async with postgres_server.database(migrated=True) as url:
+    """A PostgreSQL database with the newest schema and no rows.
+
+    A test that changes the schema may do so; the next test gets another database then.
+    """
+    async with postgres_server.migrated_database() as url:
         yield url
 
 
 @pytest.fixture
 async def empty_postgres_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
     """A PostgreSQL database without a schema."""
-    async with postgres_server.database(migrated=False) as url:
+    async with postgres_server.empty_database() as url:
         yield url
 
 

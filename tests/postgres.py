@@ -1,6 +1,5 @@
 """An embedded PostgreSQL server for the tests: one per test process, started with the first test that asks."""
 
-import asyncio
 import shutil
 import tempfile
 import uuid
@@ -14,47 +13,103 @@ import asyncpg
 from testio_mcp.database.engine import create_async_engine_for_postgresql, initialize_database
 
 SCHEMA = "testio"
-_MIGRATED = "migrated"
 # Nothing here outlives the test: a crash may lose it all.
 _FAST = ("fsync = off", "synchronous_commit = off", "full_page_writes = off", "shared_buffers = '32MB'")
 
 
+# What tells whether a test changed the schema: `max(oid)` grows with every object that is made.
+_FINGERPRINT = f"""
+    SELECT count(*), max(oid::bigint), (SELECT string_agg(version_num, ',') FROM {SCHEMA}.alembic_version)
+    FROM pg_class
+"""
+_EMPTY = f"""
+    SET session_replication_role = replica;
+    DO $$ DECLARE name text; BEGIN
+        FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = '{SCHEMA}' AND tablename <> 'alembic_version'
+        LOOP EXECUTE format('DELETE FROM {SCHEMA}.%I', name); END LOOP;
+        PERFORM setval(oid::regclass, 1, false) FROM pg_class WHERE relkind = 'S';
+    END $$
+"""
+
+
 class PostgresServer:
-    """A running server that hands out fresh databases."""
+    """A running server that hands out databases without rows."""
 
     def __init__(self, socket_directory: Path) -> None:
         self._socket_directory = socket_directory
+        self._spare: str | None = None
+        self._fingerprint: object = None
 
     def url(self, database: str) -> str:
         """The address of a database in the form of `TESTIO_DATABASE_URL`."""
         return f"postgresql+asyncpg://postgres@/{database}?host={self._socket_directory}"
 
-    async def _execute(self, statement: str) -> None:
-        connection = await asyncpg.connect(user="postgres", database="postgres", host=str(self._socket_directory))
+    @asynccontextmanager
+    async def _connect(self, database: str = "postgres") -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+        connection = await asyncpg.connect(user="postgres", database=database, host=str(self._socket_directory))
         try:
-            await connection.execute(statement)
+            yield connection
         finally:
             await connection.close()
 
-    async def prepare(self) -> None:
-        """Migrate the template that `database(migrated=True)` copies."""
-        await self._execute(f"CREATE DATABASE {_MIGRATED}")
-        engine = create_async_engine_for_postgresql(self.url(_MIGRATED), SCHEMA)
+    @asynccontextmanager
+    async def empty_database(self) -> AsyncIterator[str]:
+        """The address of a database of one's own, without a schema."""
+        name = await self._create()
+        try:
+            yield self.url(name)
+        finally:
+            await self._drop(name)
+
+    @asynccontextmanager
+    async def migrated_database(self) -> AsyncIterator[str]:
+        """The address of a database with the newest schema.
+
+        A new one costs half a second, so one that kept its schema is emptied and used again.
+        """
+        name, self._spare = self._spare or await self._create_migrated(), None
+        try:
+            yield self.url(name)
+        finally:
+            if await self._emptied(name):
+                self._spare = name
+            else:
+                await self._drop(name)
+
+    async def _create(self) -> str:
+        name = f"t_{uuid.uuid4().hex}"
+        async with self._connect() as connection:
+            await connection.execute(f"CREATE DATABASE {name}")
+        return name
+
+    async def _drop(self, name: str) -> None:
+        async with self._connect() as connection:
+            await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    async def _create_migrated(self) -> str:
+        name = await self._create()
+        engine = create_async_engine_for_postgresql(self.url(name), SCHEMA)
         try:
             await initialize_database(engine)
         finally:
             await engine.dispose()
+        async with self._connect(name) as connection:
+            self._fingerprint = await connection.fetchrow(_FINGERPRINT)
+        return name
 
-    @asynccontextmanager
-    async def database(self, *, migrated: bool) -> AsyncIterator[str]:
-        """The address of a database of one's own: empty, or with the newest schema."""
-        name = f"t_{uuid.uuid4().hex}"
-        template = _MIGRATED if migrated else "template1"
-        await self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        try:
-            yield self.url(name)
-        finally:
-            await self._execute(f"DROP DATABASE {name} WITH (FORCE)")
+    async def _emptied(self, name: str) -> bool:
+        async with self._connect(name) as connection:
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            try:
+                kept = bool(await connection.fetchrow(_FINGERPRINT) == self._fingerprint)
+            except asyncpg.UndefinedTableError:
+                return False
+            if kept:
+                await connection.execute(_EMPTY)
+            return kept
 
 
 @contextmanager
@@ -75,9 +130,7 @@ def running_server() -> Iterator[PostgresServer]:
         try:
             socket_directory = server.get_postmaster_info().socket_dir
             assert socket_directory is not None
-            postgres = PostgresServer(socket_directory)
-            asyncio.run(postgres.prepare())
-            yield postgres
+            yield PostgresServer(socket_directory)
         finally:
             server.cleanup()
     finally:
