@@ -68,6 +68,8 @@ _POSTGRESQL: dict[str, tuple[type[StoreError], str, str]] = {
         "Grant the user all rights on the schema, and the right to create it.",
     ),
 }
+# Damage that SQLite reports without a code of its own.
+_UNREADABLE = ("unsupported file format", "malformed database schema", "Could not decode to UTF-8")
 _FILE = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
@@ -93,6 +95,8 @@ def _known(error: BaseException) -> tuple[type[StoreError], str, str] | None:
         return _BUSY
     if type(error).__name__ == "InterfaceError":  # the connection is gone
         return _SERVER
+    if str(error).startswith(_UNREADABLE):
+        return _SQLITE["SQLITE_CORRUPT"]
     state, table = (
         (getattr(error, "sqlite_errorname", None), _SQLITE)
         if isinstance(error, sqlite3.Error)

@@ -1,0 +1,93 @@
+"""Bugs and what belongs to them."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Index
+from sqlmodel import Field, Relationship, SQLModel
+
+from testio_mcp.database.tables.columns import Mirrored, json_text, key, part_of, ref, when
+
+if TYPE_CHECKING:
+    from testio_mcp.database.tables.exploratory import Test
+
+
+class Bug(Mirrored, table=True):
+    """A bug report. `kind` and `level` are the two halves of the API's severity; `status` as shown to people."""
+
+    __table_args__ = (
+        Index(None, "test_id", "gone_at", "level", "status"),
+        Index(None, "product_id", "status", "id"),
+        Index(None, "product_id", "reported_at", "id"),
+        Index(None, "feature_id"),
+        Index(None, "author_id"),
+    )
+
+    id: int = key()
+    test_id: int = ref("test")
+    product_id: int = ref("product")
+    section_id: int | None = ref("section", default=None)
+    feature_id: int | None = ref("feature", default=None)
+    test_feature_id: int | None = ref(None, default=None)
+    author_id: int | None = ref("person", default=None)
+    title: str
+    kind: str
+    level: str
+    status: str
+    is_known: bool = False
+    language: str | None = None
+    location: str | None = None
+    external_idx: str | None = None
+    exported_at: datetime | None = when(default=None)
+    reported_at: datetime | None = when(default=None)
+    rejection_reason: str | None = None
+    comment_count: int = 0
+    steps: str | None = None
+    expected_result: str | None = None
+    actual_result: str | None = None
+    raw: str = json_text()
+
+    test: "Test" = Relationship(back_populates="bugs")
+    devices: list["BugDevice"] = Relationship(back_populates="bug")
+    comments: list["BugComment"] = Relationship(back_populates="bug")
+
+
+class BugDevice(SQLModel, table=True):
+    """A device on which a bug was seen."""
+
+    __tablename__ = "bug_device"
+
+    bug_id: int = part_of("bug")
+    position: int = Field(primary_key=True)
+    category: str | None = None
+    vendor: str | None = None
+    name: str | None = None
+    operating_system: str | None = None
+    operating_system_version: str | None = None
+    browsers: str | None = None
+
+    bug: Bug = Relationship(back_populates="devices")
+
+
+class BugComment(SQLModel, table=True):
+    """A comment on a bug."""
+
+    __tablename__ = "bug_comment"
+
+    bug_id: int = part_of("bug")
+    position: int = Field(primary_key=True)
+    comment_id: int | None = ref(None, default=None)
+    author_id: int | None = ref("person", default=None)
+    body: str
+    created_at: datetime | None = when(default=None)
+
+    bug: Bug = Relationship(back_populates="comments")
+
+
+class Attachment(SQLModel, table=True):
+    """A file attached to a bug; only its address is kept."""
+
+    bug_id: int = part_of("bug")
+    position: int = Field(primary_key=True)
+    attachment_id: int | None = ref(None, default=None)
+    url: str

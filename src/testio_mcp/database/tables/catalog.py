@@ -1,0 +1,115 @@
+"""What is tested, and by whom: products, sections, features, user stories, environments, people."""
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Index, UniqueConstraint
+from sqlmodel import Field, Relationship, SQLModel
+
+from testio_mcp.database.tables.columns import Mirrored, json_text, key, ref
+from testio_mcp.database.types import BigId
+
+if TYPE_CHECKING:
+    from testio_mcp.database.tables.exploratory import Test
+
+
+class Product(Mirrored, table=True):
+    """A product under test."""
+
+    id: int = key()
+    name: str
+    type: str | None = None
+    description: str | None = None
+    default_section_id: int | None = ref(None, default=None)
+    raw: str = json_text()
+
+    sections: list["Section"] = Relationship(back_populates="product")
+    tests: list["Test"] = Relationship(back_populates="product")
+
+
+class ProductCount(SQLModel, table=True):
+    """Totals of one product, kept exact inside the transaction of every change.
+
+    Records that are gone are not counted; `open_bugs` are bugs without a decision (status `open`).
+    """
+
+    __tablename__ = "product_count"
+
+    product_id: int = Field(primary_key=True, sa_type=BigId, foreign_key="product.id")
+    tests: int = 0
+    bugs: int = 0
+    open_bugs: int = 0
+
+
+class Section(SQLModel, table=True):
+    """A part of a product."""
+
+    __table_args__ = (Index(None, "product_id"),)
+
+    id: int = key()
+    product_id: int = ref("product")
+    name: str
+
+    product: Product = Relationship(back_populates="sections")
+
+
+class Feature(Mirrored, table=True):
+    """A feature of a product."""
+
+    __table_args__ = (Index(None, "product_id"),)
+
+    id: int = key()
+    product_id: int = ref("product")
+    title: str
+    description: str | None = None
+    howtofind: str | None = None
+    raw: str = json_text()
+
+    user_stories: list["UserStory"] = Relationship(back_populates="feature")
+
+
+class FeatureSection(SQLModel, table=True):
+    """A feature's membership in a section; one feature may have several."""
+
+    __tablename__ = "feature_section"
+    __table_args__ = (Index(None, "section_id"),)
+
+    feature_id: int = Field(primary_key=True, sa_type=BigId, foreign_key="feature.id")
+    section_id: int = Field(primary_key=True, sa_type=BigId, foreign_key="section.id")
+
+
+class UserStory(Mirrored, table=True):
+    """A user story of a feature."""
+
+    __tablename__ = "user_story"
+    __table_args__ = (Index(None, "feature_id"), Index(None, "product_id"))
+
+    id: int = key()
+    product_id: int = ref("product")
+    feature_id: int = ref("feature")
+    title: str
+
+    feature: Feature = Relationship(back_populates="user_stories")
+
+
+class Person(SQLModel, table=True):
+    """A tester or customer contact; a display name is all the API tells, and identifies a person.
+
+    The id is computed from the name, so that two stores of one account agree on it.
+    """
+
+    __table_args__ = (UniqueConstraint("name"),)
+
+    id: int = key()
+    name: str
+
+
+class TestEnvironment(SQLModel, table=True):
+    """Where a product is tested; access data is dropped before anything is stored."""
+
+    __tablename__ = "test_environment"
+    __table_args__ = (Index(None, "product_id"),)
+
+    id: int = key()
+    product_id: int = ref("product")
+    title: str | None = None
+    url: str | None = None

@@ -1,0 +1,76 @@
+"""What the sync remembers: runs, checkpoints, dead letters and the log of changes."""
+
+from datetime import datetime
+
+from sqlalchemy import Index, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from testio_mcp.database.tables.columns import key, ref, when
+from testio_mcp.database.types import BigId
+
+
+class SyncRun(SQLModel, table=True):
+    """One run of the sync. `status`: running, completed, incomplete (dead letters), failed, interrupted."""
+
+    __tablename__ = "sync_run"
+
+    id: int | None = key(default=None)
+    mode: str
+    status: str
+    started_at: datetime = when()
+    finished_at: datetime | None = when(default=None)
+    requests: int = 0
+    records_new: int = 0
+    records_changed: int = 0
+    records_unchanged: int = 0
+    error: str | None = None
+
+
+class Checkpoint(SQLModel, table=True):
+    """How far the copy of one resource of one product has come.
+
+    `next_page` is where an interrupted listing resumes (null: nothing is under way), `completed_at` the start of
+    the newest run that read it to the end: the data is as of then. Product 0 stands for the account.
+    """
+
+    resource: str = Field(primary_key=True)
+    product_id: int = Field(primary_key=True, sa_type=BigId)
+    next_page: int | None = None
+    completed_at: datetime | None = when(default=None)
+
+
+class DeadLetter(SQLModel, table=True):
+    """A record that could not be copied; retried on every run and removed once it succeeds."""
+
+    __tablename__ = "dead_letter"
+    __table_args__ = (UniqueConstraint("resource", "product_id", "record_key"),)
+
+    id: int | None = key(default=None)
+    resource: str
+    product_id: int = ref(None)
+    record_key: str
+    reason: str
+    attempts: int = 1
+    first_seen_at: datetime = when()
+    last_seen_at: datetime = when()
+
+
+class ChangeLog(SQLModel, table=True):
+    """One changed field of one record: the API cannot say what changed, this table can."""
+
+    __tablename__ = "change_log"
+    __table_args__ = (
+        Index(None, "product_id", "id"),
+        Index(None, "entity", "entity_id", "id"),
+        Index(None, "changed_at"),
+    )
+
+    id: int | None = key(default=None)
+    run_id: int = ref("sync_run")
+    entity: str
+    entity_id: int = ref(None)
+    product_id: int = ref(None)
+    field: str
+    old_value: str | None = None
+    new_value: str | None = None
+    changed_at: datetime = when()
