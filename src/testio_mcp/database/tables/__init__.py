@@ -5,40 +5,74 @@ Ids of the customer account are kept as they are (64 bits). `content_hash` ident
 the last column so that lists never read it.
 """
 
-from testio_mcp.database.tables.bugs import Attachment, Bug, BugComment, BugDevice
+from testio_mcp.database.tables.bugs import Attachment, Bug, BugComment, BugDevice, BugField
 from testio_mcp.database.tables.catalog import (
     Feature,
     FeatureSection,
     Person,
     Product,
     ProductCount,
+    RejectReason,
     Section,
     TestEnvironment,
+    TestTemplate,
     UserStory,
 )
 from testio_mcp.database.tables.columns import metadata, table_of
-from testio_mcp.database.tables.exploratory import Test, TestFeature, TestPlatform
-from testio_mcp.database.tables.sync import ChangeLog, Checkpoint, DeadLetter, SyncRun
+from testio_mcp.database.tables.exploratory import (
+    Execution,
+    ExecutionDevice,
+    Test,
+    TestCaseResult,
+    TestFeature,
+    TestFeatureResult,
+    TestMetric,
+    TestPlatform,
+    TestStoryResult,
+)
+from testio_mcp.database.tables.sync import (
+    ApiPause,
+    ChangeLog,
+    Checkpoint,
+    DeadLetter,
+    Drift,
+    Reader,
+    SyncLease,
+    SyncRun,
+)
 
 __all__ = [
+    "ApiPause",
     "Attachment",
     "Bug",
     "BugComment",
     "BugDevice",
+    "BugField",
     "ChangeLog",
     "Checkpoint",
     "DeadLetter",
+    "Drift",
+    "Execution",
+    "ExecutionDevice",
     "Feature",
     "FeatureSection",
     "Person",
     "Product",
     "ProductCount",
+    "Reader",
+    "RejectReason",
     "Section",
+    "SyncLease",
     "SyncRun",
     "Test",
+    "TestCaseResult",
     "TestEnvironment",
     "TestFeature",
+    "TestFeatureResult",
+    "TestMetric",
     "TestPlatform",
+    "TestStoryResult",
+    "TestTemplate",
     "UserStory",
     "metadata",
     "table_of",

@@ -91,3 +91,18 @@ class Attachment(SQLModel, table=True):
     position: int = Field(primary_key=True)
     attachment_id: int | None = ref(None, default=None)
     url: str
+
+
+class BugField(SQLModel, table=True):
+    """A field of the custom report in a bug."""
+
+    __tablename__ = "bug_field"
+    __table_args__ = (Index(None, "configuration_id", "name"),)
+
+    bug_id: int = part_of("bug")
+    position: int = Field(primary_key=True)
+    configuration_id: int | None = ref(None, default=None)
+    field_key: str | None = None
+    name: str | None = None
+    type: str | None = None
+    value: str | None = None

@@ -113,3 +113,26 @@ class TestEnvironment(SQLModel, table=True):
     product_id: int = ref("product")
     title: str | None = None
     url: str | None = None
+
+
+class TestTemplate(Mirrored, table=True):
+    """A template to make tests from."""
+
+    __tablename__ = "test_template"
+    __table_args__ = (Index(None, "product_id"),)
+
+    id: int = key()
+    product_id: int = ref("product")
+    section_id: int | None = ref("section", default=None)
+    title: str
+    raw: str = json_text()
+
+
+class RejectReason(SQLModel, table=True):
+    """A reason to reject a bug; a rejection shows as a comment that starts with `default_comment`."""
+
+    __tablename__ = "reject_reason"
+
+    key: str = Field(primary_key=True)
+    name: str | None = None
+    default_comment: str | None = None

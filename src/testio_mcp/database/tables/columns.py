@@ -30,7 +30,7 @@ def ref(target: str | None, **options: Any) -> Any:
 
 
 def part_of(target: str) -> Any:
-    """The first half of a part's key: the record it belongs to; `position` is the other half."""
+    """The key of what belongs to one record, or its first half: `position` is the other one."""
     return Field(primary_key=True, sa_type=BigId, foreign_key=f"{target}.id")
 
 

@@ -17,8 +17,8 @@ class Test(Mirrored, table=True):
     """An exploratory test (test cycle).
 
     `sort_at` is `end_at`, or the far future for a test that has none yet: lists order by it.
-    `bugs_synced_hash` is the `content_hash` for which the bugs were last read; another value means that they
-    have to be read again.
+    `bugs_synced_hash` is the `content_hash` for which the bugs were last read, `metrics_synced_hash` that for which
+    the metrics were; another value means that they have to be read again.
     """
 
     __table_args__ = (
@@ -45,6 +45,7 @@ class Test(Mirrored, table=True):
     end_at: datetime | None = when(default=None)
     sort_at: datetime = when()
     bugs_synced_hash: str | None = Field(default=None, max_length=32)
+    metrics_synced_hash: str | None = Field(default=None, max_length=32)
     goal: str | None = None
     instructions: str | None = None
     out_of_scope: str | None = None
@@ -87,3 +88,106 @@ class TestPlatform(SQLModel, table=True):
     browsers: str | None = None
 
     test: Test = Relationship(back_populates="platforms")
+
+
+class TestMetric(SQLModel, table=True):
+    """Execution metrics of a test, as its single GET tells them; counts may disagree with the bugs in the store.
+
+    `content_hash` identifies the stored version of the metrics, with those of features and stories.
+    """
+
+    __tablename__ = "test_metric"
+
+    test_id: int = part_of("test")
+    content_hash: str = Field(default="", max_length=32)
+    synced_at: datetime = when()
+    testers: int | None = None
+    devices: int | None = None
+    total_features: int | None = None
+    tested_features: int | None = None
+    passed_features: int | None = None
+    failed_features: int | None = None
+    total_user_stories: int | None = None
+    tested_user_stories: int | None = None
+    passed_user_stories: int | None = None
+    failed_user_stories: int | None = None
+    blocked_user_stories: int | None = None
+    total_bugs: int | None = None
+
+
+class TestFeatureResult(SQLModel, table=True):
+    """What executions and bugs add up to for one feature of a test."""
+
+    __tablename__ = "test_feature_result"
+
+    test_id: int = part_of("test")
+    position: int = Field(primary_key=True)
+    test_feature_id: int | None = ref(None, default=None)
+    execution_status: str | None = None
+    testers: int | None = None
+    bugs: int | None = None
+
+
+class TestStoryResult(SQLModel, table=True):
+    """A test's copy of a user story (user story version), with what its executions add up to."""
+
+    __tablename__ = "test_story_result"
+    __table_args__ = (Index(None, "user_story_id"), Index(None, "user_story_version_id"))
+
+    test_id: int = part_of("test")
+    position: int = Field(primary_key=True)
+    test_feature_id: int | None = ref(None, default=None)
+    user_story_id: int | None = ref(None, default=None)
+    user_story_version_id: int | None = ref(None, default=None)
+    title: str | None = None
+    execution_status: str | None = None
+    testers: int | None = None
+    bugs: int | None = None
+
+
+class Execution(Mirrored, table=True):
+    """One tester's run of one user story version.
+
+    Its test and story need not be in the store: the list of executions is the account's, not a product's.
+    """
+
+    __table_args__ = (Index(None, "test_id", "status"), Index(None, "user_story_id", "status"))
+
+    id: int = key()
+    test_id: int | None = ref(None, default=None)
+    user_story_id: int | None = ref(None, default=None)
+    user_story_version_id: int | None = ref(None, default=None)
+    status: str
+    comment: str | None = None
+    executed_by_id: int | None = ref("person", default=None)
+    executed_at: datetime | None = when(default=None)
+    raw: str = json_text()
+
+
+class ExecutionDevice(SQLModel, table=True):
+    """A device that an execution ran on."""
+
+    __tablename__ = "execution_device"
+
+    execution_id: int = part_of("execution")
+    position: int = Field(primary_key=True)
+    category: str | None = None
+    vendor: str | None = None
+    name: str | None = None
+    operating_system: str | None = None
+    operating_system_version: str | None = None
+    browsers: str | None = None
+
+
+class TestCaseResult(SQLModel, table=True):
+    """How one test case of a test-case test went, on accounts that tell it."""
+
+    __tablename__ = "test_case_result"
+
+    test_id: int = part_of("test")
+    position: int = Field(primary_key=True)
+    test_case_id: int | None = ref(None, default=None)
+    title: str | None = None
+    status: str | None = None
+    tester_id: int | None = ref("person", default=None)
+    raw: str = json_text()

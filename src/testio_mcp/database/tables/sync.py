@@ -74,3 +74,46 @@ class ChangeLog(SQLModel, table=True):
     old_value: str | None = None
     new_value: str | None = None
     changed_at: datetime = when()
+
+
+class SyncLease(SQLModel, table=True):
+    """Who may write entity data: one row, taken over when it has expired.
+
+    `fence` grows with every taking, and each page's transaction compares it, so that a holder who slept through his
+    lease writes nothing more.
+    """
+
+    __tablename__ = "sync_lease"
+
+    name: str = Field(primary_key=True)
+    owner: str
+    fence: int
+    acquired_at: datetime = when()
+    expires_at: datetime = when()
+
+
+class Drift(SQLModel, table=True):
+    """A way in which payloads differ from the API's reference: an unknown field or word, or a wrong type."""
+
+    resource: str = Field(primary_key=True)
+    note: str = Field(primary_key=True)
+    records: int
+    first_seen_at: datetime = when()
+    last_seen_at: datetime = when()
+
+
+class Reader(SQLModel, table=True):
+    """Up to which line of the change log a named reader has looked."""
+
+    name: str = Field(primary_key=True)
+    last_change_id: int = ref(None)
+    looked_at: datetime = when()
+
+
+class ApiPause(SQLModel, table=True):
+    """Until when the API asked to be left alone; kept because the wish outlives the process."""
+
+    __tablename__ = "api_pause"
+
+    host: str = Field(primary_key=True)
+    until: datetime = when()
