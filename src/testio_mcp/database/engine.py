@@ -89,7 +89,12 @@ def create_async_engine_for_postgresql(url: str | URL, schema: str) -> AsyncEngi
     """The engine of a PostgreSQL store; every name resolves inside `schema` alone."""
     settings = {"search_path": schema, "timezone": "UTC"}
     return create_async_engine(
-        url, pool_size=5, max_overflow=5, pool_pre_ping=True, connect_args={"server_settings": settings}
+        url,
+        pool_size=5,
+        max_overflow=5,
+        pool_pre_ping=True,
+        connect_args={"server_settings": settings},
+        json_deserializer=str,  # the driver would parse every document; the store hands out text
     )
 
 

@@ -95,7 +95,7 @@ def _known(error: BaseException) -> tuple[type[StoreError], str, str] | None:
         return _BUSY
     if type(error).__name__ == "InterfaceError":  # the connection is gone
         return _SERVER
-    if str(error).startswith(_UNREADABLE):
+    if isinstance(error, UnicodeDecodeError) or str(error).startswith(_UNREADABLE):
         return _SQLITE["SQLITE_CORRUPT"]
     state, table = (
         (getattr(error, "sqlite_errorname", None), _SQLITE)
@@ -110,7 +110,7 @@ def store_errors(place: str) -> Iterator[None]:
     """Turn a failure of the database at `place` into a `StoreError`; defects of ours pass unchanged."""
     try:
         yield
-    except (DBAPIError, PoolTimeout, sqlite3.Error, OSError) as error:
+    except (DBAPIError, PoolTimeout, sqlite3.Error, OSError, UnicodeDecodeError) as error:
         cause: BaseException = error.orig or error if isinstance(error, DBAPIError) else error
         known = _classify(cause.__cause__, place) if cause.__cause__ else None
         known = known or _classify(cause, place)

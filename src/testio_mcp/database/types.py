@@ -22,6 +22,11 @@ def utc_text(value: datetime) -> str:
     return value.isoformat(timespec="microseconds") + "Z"
 
 
+def _as_moment(value: str | datetime | None) -> datetime | None:
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """A moment in UTC: text of fixed width on SQLite, `timestamptz` on PostgreSQL.
 
@@ -39,9 +44,9 @@ class UtcDateTime(TypeDecorator[datetime]):
         return dialect.type_descriptor(String(27))
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
-        """Write any moment as UTC."""
+        """Write any moment, or the text of one, as UTC."""
         if dialect.name == "postgresql":
-            return lambda v: v if v is None or v.tzinfo else v.replace(tzinfo=UTC)
+            return _as_moment
         return lambda v: v if v is None or isinstance(v, str) else utc_text(v)
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
