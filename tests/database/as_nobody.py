@@ -11,8 +11,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from sqlalchemy import Connection, select, table, text
+
 from testio_mcp.database.cache import PersistentCache
-from testio_mcp.database.tables import metadata
 from testio_mcp.errors import StoreError
 
 _NOBODY = 65534
@@ -21,8 +22,12 @@ _NOBODY = 65534
 async def read_all(path: Path) -> None:
     """Open a store and read every row of it."""
     async with PersistentCache(path) as store:
-        for table in metadata.sorted_tables:
-            await store.read(lambda c, table=table: c.execute(table.select()).all())  # type: ignore[misc]
+        await store.read(_read_tables)
+
+
+def _read_tables(connection: Connection) -> None:
+    for name in connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars().all():
+        connection.execute(select(text("*")).select_from(table(name))).all()
 
 
 def main(path: Path) -> str:

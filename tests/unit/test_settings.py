@@ -1,0 +1,84 @@
+"""Settings come from the environment and `.env`; what is wrong is named, what is secret is not."""
+
+from pathlib import Path
+
+import pytest
+
+from testio_mcp.errors import BadInput
+from testio_mcp.settings import API_URL, Settings, load_settings
+from tests.conftest import SettingsFor
+
+
+def test_defaults_need_no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings()
+    assert settings.customer_api_token is None
+    assert settings.customer_api_base_url == API_URL
+    assert settings.db_path.name == "store.db"
+    assert settings.db_path.is_absolute()
+    assert not settings.db_path.is_relative_to(tmp_path), "the store does not depend on the working directory"
+
+
+def test_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, canary: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text(f"TESTIO_CUSTOMER_API_TOKEN={canary}\nTESTIO_LOG_LEVEL=INFO\nOTHER=1\n")
+    monkeypatch.setenv("TESTIO_LOG_LEVEL", "ERROR")
+    settings = load_settings()
+    assert settings.customer_api_token is not None
+    assert settings.customer_api_token.get_secret_value() == canary
+    assert settings.log_level == "ERROR"
+    assert load_settings(log_level="DEBUG").log_level == "DEBUG"
+
+
+def test_fixture_isolates(monkeypatch: pytest.MonkeyPatch, settings_for: SettingsFor, tmp_path: Path) -> None:
+    settings = settings_for(log_level="INFO")
+    assert settings.db_path == tmp_path / "store.db"
+    assert settings.log_level == "INFO"
+    assert Path.cwd() == tmp_path
+
+
+@pytest.mark.parametrize("name", ["customer_api_token", "database_url", "http_token"])
+def test_blank_secret_is_none(settings_for: SettingsFor, name: str) -> None:
+    assert getattr(settings_for(**{name: "  "}), name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CUSTOMER_API_BASE_URL", "http://api.{}.example/"),
+        ("CUSTOMER_API_BASE_URL", "https://user:{}@api.example/"),
+        ("CUSTOMER_API_BASE_URL", "ftp://{}"),
+        ("DATABASE_SCHEMA", "public; DROP {}"),
+        ("MAX_REQUESTS_IN_FLIGHT", "{}"),
+        ("MAX_RESPONSE_MB", "{}"),
+        ("SKIP_MIGRATIONS", "{}"),
+        ("LOG_LEVEL", "{}"),
+    ],
+)
+def test_error_names_the_variable_and_not_the_value(
+    monkeypatch: pytest.MonkeyPatch, settings_for: SettingsFor, canary: str, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"TESTIO_{name}", value.format(canary))
+    with pytest.raises(BadInput) as caught:
+        settings_for()
+    assert name.lower() in str(caught.value).lower()
+    assert canary not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8090", "localhost:1", "[::1]:2"])
+def test_plain_http_on_loopback(settings_for: SettingsFor, host: str) -> None:
+    assert settings_for(customer_api_base_url=f"http://{host}/").customer_api_base_url == f"http://{host}/"
+
+
+def test_secrets_do_not_show(settings_for: SettingsFor, canary: str) -> None:
+    settings = settings_for(http_token=canary, database_url=f"postgresql+asyncpg://u:{canary}@h/d")
+    for shown in (repr(settings), str(settings), settings.model_dump_json()):
+        assert canary not in shown
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_is_described(name: str) -> None:
+    description = Settings.model_fields[name].description or ""
+    assert description.endswith(".")
