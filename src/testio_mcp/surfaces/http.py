@@ -1,5 +1,7 @@
 """The HTTP server: REST at /api, MCP at /mcp, one account, one door."""
 
+import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -83,7 +85,13 @@ def _routes(account: Account) -> ASGIApp:
     return app
 
 
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """Whether a line of uvicorn's log says more than that a request was ended with the server."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
 def _config(app: ASGIApp) -> uvicorn.Config:
+    logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
     return uvicorn.Config(
         app,
         lifespan="on",

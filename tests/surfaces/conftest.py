@@ -1,0 +1,94 @@
+"""A synced store, made once, and the programs that answer from it."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from testio_mcp.app import open_app
+from testio_mcp.sandbox import World, serve_sandbox
+from testio_mcp.settings import Settings
+from testio_mcp.surfaces.cli import run
+from testio_mcp.sync.engine import SyncOptions, run_sync
+from testio_mcp.sync.progress import silent
+from tests.surfaces.programs import Finished, HttpServer, http_server
+
+Cli = Callable[..., Awaitable[Finished]]
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A synced store and what is known of it."""
+
+    path: Path
+    product_id: int
+    test_id: int
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """How a program is told to answer from it."""
+        return {"TESTIO_DB_PATH": str(self.path)}
+
+
+async def _synced(path: Path) -> Copy:
+    world = World(seed=5, products=2, tests_per_product=60, bugs_per_test=2)
+    async with serve_sandbox(world) as sandbox:
+        settings = Settings(
+            customer_api_base_url=sandbox.url, customer_api_token=sandbox.token, db_path=path, _env_file=None
+        )
+        async with open_app(settings) as app:
+            await run_sync(app, SyncOptions(), silent)
+            product_id = world.product_ids[0]
+            test_ids = await app.store.read(
+                lambda conn: [row[0] for row in conn.exec_driver_sql("SELECT max(id) FROM test")]
+            )
+    return Copy(path, product_id, test_ids[0])
+
+
+@pytest.fixture(scope="session")
+def synced(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """A store with two products; nobody writes to it."""
+    return asyncio.run(_synced(tmp_path_factory.mktemp("synced") / "store.db"))
+
+
+@pytest.fixture
+def own_copy(synced: Copy, tmp_path: Path) -> Copy:
+    """The synced store in a file of the test's own."""
+    path = tmp_path / "own.db"
+    shutil.copy(synced.path, path)
+    return Copy(path, synced.product_id, synced.test_id)
+
+
+@pytest.fixture(scope="module")
+def server(synced: Copy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]:
+    """An HTTP server on the synced store."""
+    with http_server(synced.environment, tmp_path_factory.mktemp("http")) as running:
+        yield running
+
+
+@pytest.fixture
+async def web(server: HttpServer) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of that server."""
+    async with httpx2.AsyncClient(base_url=server.url, trust_env=False, timeout=20) as client:
+        yield client
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
+    """The command line in this process, for all that does not depend on how a process starts and ends."""
+
+    async def call(environment: Mapping[str, str], *arguments: str) -> Finished:
+        monkeypatch.chdir(tmp_path)
+        with monkeypatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            capfd.readouterr()
+            code = await asyncio.to_thread(run, list(arguments))
+        out, err = capfd.readouterr()
+        return Finished(code, out, err)
+
+    return call

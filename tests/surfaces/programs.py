@@ -1,0 +1,140 @@
+"""The program as its users run it: as a command, as an MCP server on stdio, as an HTTP server."""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx2
+from mcp.client import Client
+from mcp.client.stdio import StdioServerParameters
+
+PROGRAM = (sys.executable, "-m", "testio_mcp")
+Era = Literal["legacy", "auto", "2026-07-28"]
+Environment = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+def whole(environment: Environment) -> dict[str, str]:
+    """A process environment without anything of this machine's settings."""
+    python = {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
+    return {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "LANG": "C.UTF-8", **python, **environment}
+
+
+async def command(environment: Environment, *arguments: str, cwd: Path) -> Finished:
+    """Run the program to its end, with stdout and stderr piped."""
+    process = await asyncio.create_subprocess_exec(
+        *PROGRAM,
+        *arguments,
+        env=whole(environment),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return Finished(process.returncode, out.decode(), err.decode())
+
+
+@asynccontextmanager
+async def stdio(environment: Environment, cwd: Path, mode: Era = "auto") -> AsyncIterator[Client]:
+    """An MCP client whose server is a new process."""
+    server = StdioServerParameters(command=PROGRAM[0], args=list(PROGRAM[1:]), env=whole(environment), cwd=cwd)
+    async with Client(server, mode=mode) as client:
+        yield client
+
+
+@dataclass
+class HttpServer:
+    """A running HTTP server."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self.url.rsplit(":", 1)[1])
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end."""
+        self.process.send_signal(number)
+        return self.process.wait(10)
+
+
+@contextmanager
+def http_server(environment: Environment, folder: Path, *options: str) -> Iterator[HttpServer]:
+    """`serve --transport http` on a free port of loopback."""
+    log = folder / "http.log"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            [*PROGRAM, "serve", "--transport", "http", "--port", "0", *options],
+            env=whole(environment),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+        )
+    try:
+        yield HttpServer(_announced(process, log), process, log)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def _announced(process: subprocess.Popen[bytes], log: Path) -> str:
+    """The address that the server says it listens on."""
+    while process.poll() is None:
+        if found := re.search(r"REST at (http://\S+)/api", log.read_text()):
+            return found[1]
+        try:
+            process.wait(0.05)
+        except subprocess.TimeoutExpired:
+            continue
+    raise AssertionError(f"the server ended with {process.returncode}: {log.read_text()}")
+
+
+async def rest(client: httpx2.AsyncClient, operation: Any, arguments: Mapping[str, Any]) -> httpx2.Response:
+    """Ask an operation over REST."""
+    given = dict(arguments)
+    path = re.sub(r"\{(\w+)\}", lambda name: str(given.pop(name[1])), operation.path)
+    if operation.method == "POST":
+        return await client.post(f"/api{path}", json=given)
+    return await client.get(f"/api{path}", params=given)
+
+
+def words(operation: Any, arguments: Mapping[str, Any]) -> list[str]:
+    """The command line that asks an operation."""
+    given: list[str] = operation.command.split()
+    for name, value in arguments.items():
+        if operation.arguments.model_fields[name].is_required():
+            given.append(str(value))
+        elif isinstance(value, bool):
+            given += [f"--{name.replace('_', '-')}"] if value else []
+        else:
+            for item in value if isinstance(value, list) else [value]:
+                given += [f"--{name.replace('_', '-')}", str(item)]
+    return given
+
+
+def text_of(result: Any) -> str:
+    """The text of a tool's answer."""
+    return "".join(part.text for part in result.content)

@@ -1,0 +1,88 @@
+"""One operation, every surface: the same question has the same answer over MCP, REST and the command line."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from mcp.client import Client
+
+from testio_mcp.operations.registry import Operation, operations
+from testio_mcp.sandbox import World, serve_sandbox
+from tests.surfaces.conftest import Cli, Copy
+from tests.surfaces.programs import HttpServer, http_server, rest, stdio, words
+
+QUESTIONS = [
+    pytest.param(operation, dict(example), id=f"{operation.name}-{number}")
+    for operation in operations().values()
+    for number, example in enumerate(operation.examples)
+    if operation.safety == "read"
+]
+
+
+def without_nulls(value: Any) -> Any:
+    """The form of MCP's structured content, in which null is said by silence."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def test_every_operation_has_an_example_and_says_what_it_is_for() -> None:
+    for operation in operations().values():
+        assert operation.examples, operation.name
+        assert re.fullmatch(r"[A-Z][^\n]*[.]", operation.summary), operation.name
+        assert re.fullmatch(r"[a-z]+_[a-z_]+", operation.name)
+        assert (operation.method == "GET") == (operation.safety == "read")
+        for name, field in operation.arguments.model_fields.items():
+            assert field.description, f"{operation.name}.{name}"
+
+
+@pytest.mark.parametrize(("operation", "example"), QUESTIONS)
+async def test_questions_have_one_answer(
+    operation: Operation, example: dict[str, Any], synced: Copy, server: HttpServer, web: httpx2.AsyncClient, cli: Cli
+) -> None:
+    known = {"product_id": synced.product_id, "test_id": synced.test_id}
+    arguments = {name: known.get(name, value) for name, value in example.items()}
+    over_rest = (await rest(web, operation, arguments)).json()
+    async with Client(f"{server.url}/mcp") as client:
+        over_mcp = (await client.call_tool(operation.name, arguments)).structured_content
+    on_the_line = await cli(synced.environment, *words(operation, arguments), "--json")
+    assert "error" not in over_rest
+    assert over_mcp == without_nulls(over_rest)
+    assert json.loads(on_the_line.out) == over_rest
+    operation.result.model_validate(over_rest)
+
+
+async def test_an_action_does_the_same_everywhere(tmp_path: Path, canary: str, cli: Cli) -> None:
+    operation = operations()["sync_data"]
+    async with serve_sandbox(
+        World(seed=2, products=2, tests_per_product=4, bugs_per_test=1), token=canary
+    ) as sandbox:
+
+        def environment(name: str) -> dict[str, str]:
+            return {
+                "TESTIO_DB_PATH": str(tmp_path / name / "store.db"),
+                "TESTIO_CUSTOMER_API_BASE_URL": sandbox.url,
+                "TESTIO_CUSTOMER_API_TOKEN": canary,
+            }
+
+        steps: list[tuple[float, float | None, str | None]] = []
+
+        async def note(progress: float, total: float | None, message: str | None) -> None:
+            steps.append((progress, total, message))
+
+        with http_server(environment("rest"), tmp_path) as server:
+            async with httpx2.AsyncClient(base_url=server.url, trust_env=False, timeout=30) as web:
+                over_rest = (await rest(web, operation, {})).json()
+        async with stdio(environment("mcp"), tmp_path) as client:
+            answer = await client.call_tool("sync_data", {}, progress_callback=note)
+        on_the_line = json.loads((await cli(environment("cli"), "sync", "--json")).out)
+    over_mcp = answer.structured_content or {}
+    same = ("status", "records_new", "records_changed", "records_unchanged", "requests", "problems")
+    assert [over_rest[name] for name in same] == [over_mcp[name] for name in same]
+    assert [over_rest[name] for name in same] == [on_the_line[name] for name in same]
+    assert [step[0] for step in steps] == sorted({step[0] for step in steps})
+    assert any("tests" in (message or "") for _, _, message in steps)
+    assert all((tmp_path / name / "store.db").stat().st_mode & 0o077 == 0 for name in ("rest", "mcp", "cli"))

@@ -1,0 +1,77 @@
+"""Answers as text, and answers cut to fit."""
+
+import json
+from typing import Any
+
+import pytest
+
+from testio_mcp.surfaces.budget import REPLY_BYTES, fitting, shortened, size
+from testio_mcp.surfaces.plain import table, text, tsv
+from testio_mcp.surfaces.signatures import flags
+
+
+def test_a_table_has_a_column_for_what_has_a_value() -> None:
+    columns, rows = table(
+        [{"id": 1, "a": None, "b": {"x": 0, "y": None}}, {"id": 2, "a": "", "b": {"x": 3}, "c": []}]
+    )
+    assert columns == ["id", "b.x"]
+    assert rows == [[1, 0], [2, 3]]
+
+
+def test_a_cell_never_breaks_its_table() -> None:
+    nasty = "a\tb\r\nc\u2028d\x85e\vf"
+    assert tsv(["t"], [[nasty], [True], [None], [["x", nasty]], [1.5]]).splitlines() == [
+        "t",
+        "a b c d e f",
+        "true",
+        "",
+        "x, a b c d e f",
+        "1.5",
+    ]
+
+
+def test_details_come_before_their_tables_and_pages_before_what_is_said_of_them() -> None:
+    detail = {"id": 1, "goal": "one\ntwo", "empty": [], "bugs": {"total": 2, "open": 0}, "parts": [{"id": 7}]}
+    assert text(detail) == "id: 1\ngoal: one\n  two\nbugs: total 2, open 0\n\nparts:\nid\n7"
+    assert text({"next_cursor": "x", "items": [{"id": 1}]}) == "id\n1\n\nnext_cursor: x"
+    assert text({"items": [], "as_of": "now"}) == "No records match.\n\nas_of: now"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"id": 1, "items": [{"id": n, "title": "x" * 300} for n in range(500)]},
+        {"id": 1, "text": "ü" * 10_000_000, "rest": [1, 2, 3]},
+        {"id": 1, "items": [{"id": 1, "title": "\n" * 200_000}]},
+        {"id": 1, "bugs": {"a": "x" * 40_000, "b": ["y" * 40_000] * 3}, "c": "z" * 40_000},
+    ],
+)
+def test_a_reply_fits_and_says_what_was_cut(answer: dict[str, Any]) -> None:
+    short = shortened(answer)
+    assert size(short) <= REPLY_BYTES
+    assert "Cut to fit" in short["notice"]
+    assert short["id"] == 1
+    json.dumps(short)
+
+
+def test_what_fits_is_left_alone() -> None:
+    answer = {"items": [{"id": 1}]}
+    assert shortened(answer) is answer
+    assert fitting([]) == 0
+    assert fitting([{"a": "x" * 100_000}]) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "is_list", "found"),
+    [
+        ("product_id", False, ["--product", "--product-id"]),
+        ("product_ids", True, ["--product", "--product-ids"]),
+        ("statuses", True, ["--status", "--statuses"]),
+        ("testing_types", True, ["--testing-type", "--testing-types"]),
+        ("severities", True, ["--severity", "--severities"]),
+        ("limit", False, ["--limit"]),
+        ("status", False, ["--status"]),
+    ],
+)
+def test_options_have_the_names_that_people_guess(name: str, is_list: bool, found: list[str]) -> None:
+    assert flags(name, is_list=is_list) == found

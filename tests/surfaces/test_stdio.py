@@ -1,0 +1,138 @@
+"""The MCP server as an assistant runs it: a process, JSON-RPC on stdin and stdout."""
+
+import asyncio
+import json
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testio_mcp import __version__
+from tests.surfaces.conftest import Copy
+from tests.surfaces.programs import PROGRAM, Era, stdio, whole
+
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    },
+}
+SNAPSHOT = Path(__file__).parent / "snapshots" / "tools.json"
+
+
+def call(number: int, tool: str, **arguments: object) -> dict[str, Any]:
+    return {
+        "jsonrpc": "2.0",
+        "id": number,
+        "method": "tools/call",
+        "params": {"name": tool, "arguments": arguments},
+    }
+
+
+async def talk(environment: dict[str, str], cwd: Path, *messages: object) -> tuple[list[Any], int | None]:
+    """Send raw lines, close stdin, and return every line of stdout, parsed, with the exit code."""
+    process = await asyncio.create_subprocess_exec(
+        *PROGRAM,
+        env=whole(environment),
+        cwd=cwd,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdin is not None and process.stdout is not None
+    answers = []
+    for message in messages:
+        is_request = isinstance(message, dict) and "id" in message
+        line = message if isinstance(message, bytes) else json.dumps(message).encode()
+        process.stdin.write(line + b"\n")
+        await process.stdin.drain()
+        while is_request:
+            answers.append(json.loads(await process.stdout.readline()))
+            is_request = answers[-1].get("id") != message["id"]  # type: ignore[index]
+    process.stdin.close()
+    rest = await process.stdout.read()
+    answers += [json.loads(line) for line in rest.splitlines()]
+    return answers, await process.wait()
+
+
+@pytest.mark.parametrize("era", ["legacy", "auto", "2026-07-28"])
+async def test_both_eras_are_served(synced: Copy, tmp_path: Path, era: Era) -> None:
+    async with stdio(synced.environment, tmp_path, era) as client:
+        tools = (await client.list_tools()).tools
+        answer = await client.call_tool("list_products")
+    assert [tool.name for tool in tools] == ["list_products", "list_tests", "get_test", "sync_data", "get_status"]
+    assert answer.structured_content is not None
+    assert answer.structured_content["total"] == 2
+    assert not answer.is_error
+
+
+async def test_the_server_says_who_it_is(tmp_path: Path) -> None:
+    async with stdio({"TESTIO_DB_PATH": str(tmp_path / "s.db")}, tmp_path, "legacy") as client:
+        assert client.server_info is not None
+        assert (client.server_info.name, client.server_info.version) == ("testio-mcp", __version__)
+        assert len(client.session.instructions or "") < 800
+
+
+async def test_the_contract_of_the_tools_stands_in_the_repository(tmp_path: Path) -> None:
+    """A change of any tool is a change of this file, to be seen in review: delete it to write it anew."""
+    async with stdio({"TESTIO_DB_PATH": "/proc/nowhere/store.db"}, tmp_path) as client:
+        tools = (await client.list_tools()).tools
+    found = [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in tools]
+    if not SNAPSHOT.exists():
+        SNAPSHOT.parent.mkdir(exist_ok=True)
+        SNAPSHOT.write_text(json.dumps(found, indent=2) + "\n")
+    assert found == json.loads(SNAPSHOT.read_text())
+    size = len(json.dumps(found, separators=(",", ":")).encode())
+    print(f"{len(found)} tools, {size} bytes")  # noqa: T201 - what the budget is spent on
+    assert len(found) <= 15
+    assert size <= 16 * 1024
+
+
+async def test_stdout_holds_json_rpc_and_nothing_else(synced: Copy, tmp_path: Path) -> None:
+    initialized = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    messages = [
+        INITIALIZE,
+        initialized,
+        b"this is no JSON",
+        b"\xff\xfe\x00",
+        call(2, "list_tests", limit=2),
+        call(3, "list_tests", statuses="frob"),
+        call(4, "no_such_tool"),
+        call(5, "sync_data"),
+        call(6, "get_test", test_id=synced.test_id),
+    ]
+    answers, code = await talk(synced.environment, tmp_path, *messages)
+    assert code == 0
+    assert all(answer["jsonrpc"] == "2.0" for answer in answers)
+    results = {answer["id"]: answer["result"] for answer in answers if "result" in answer}
+    assert [results[number].get("isError", False) for number in (2, 3, 4, 5, 6)] == [False, True, True, True, False]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_the_server_while_stdin_stays_open(
+    own_copy: Copy, tmp_path: Path, number: signal.Signals
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *PROGRAM,
+        env=whole(own_copy.environment),
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    for message in (INITIALIZE, call(2, "list_products")):
+        process.stdin.write(json.dumps(message).encode() + b"\n")
+        await process.stdin.drain()
+        await process.stdout.readline()
+    process.send_signal(number)
+    async with asyncio.timeout(5):
+        assert await process.wait() == 128 + number
+    assert await process.stderr.read() == b""
+    assert not own_copy.path.with_name("own.db-wal").exists()
