@@ -16,6 +16,7 @@ from testio_mcp.api.calls import Calls
 from testio_mcp.api.clock import Clock
 from testio_mcp.api.payloads import (
     BugPayload,
+    CaseResultPayload,
     EnvironmentPayload,
     ExecutionPayload,
     FeaturePayload,
@@ -26,6 +27,7 @@ from testio_mcp.api.payloads import (
     TestPayload,
     UserStoryPayload,
     parse_bug,
+    parse_case_result,
     parse_environment,
     parse_execution,
     parse_feature,
@@ -152,6 +154,11 @@ class CustomerApi:
         """The test templates of a product or of one of its sections."""
         request = Request("GET", "test_templates", _given(product_id=product_id, section_id=section_id))
         return await self._page(request, "test_templates", parse_template)
+
+    async def list_test_case_results(self, product_id: int, test_id: int) -> Page[CaseResultPayload]:
+        """The results of a test-case test; accounts that do not tell them raise `ApiNotFound`."""
+        request = Request("GET", f"products/{product_id}/test_case_tests/{test_id}/results")
+        return await self._page(request, "results", parse_case_result)
 
     async def list_executions(self, page: int, per_page: int = 100, order: str = "desc") -> Page[ExecutionPayload]:
         """A page (from 1) of the executions of user stories, with the total in `record_count`."""

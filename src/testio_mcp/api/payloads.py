@@ -3,12 +3,14 @@
 from testio_mcp.api.bug_payloads import BugPayload, CustomReportPayload, parse_bug
 from testio_mcp.api.fields import MAX_ID, Unreadable
 from testio_mcp.api.product_payloads import (
+    CaseResultPayload,
     ExecutionPayload,
     FeaturePayload,
     ProductPayload,
     RejectReasonPayload,
     TemplatePayload,
     UserStoryPayload,
+    parse_case_result,
     parse_environment,
     parse_execution,
     parse_feature,
@@ -34,6 +36,7 @@ __all__ = [
     "MAX_ID",
     "AttachmentPayload",
     "BugPayload",
+    "CaseResultPayload",
     "CommentPayload",
     "CustomReportPayload",
     "DevicePayload",
@@ -53,6 +56,7 @@ __all__ = [
     "Unreadable",
     "UserStoryPayload",
     "parse_bug",
+    "parse_case_result",
     "parse_environment",
     "parse_execution",
     "parse_feature",

@@ -98,6 +98,18 @@ class RejectReasonPayload:
 
 
 @dataclass(frozen=True, slots=True)
+class CaseResultPayload:
+    """How one test case of a test-case test went."""
+
+    id: int
+    title: str | None
+    status: str | None
+    tester: str | None
+    drift: tuple[str, ...]
+    raw: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutionPayload:
     """One tester's run of one user story version."""
 
@@ -233,6 +245,20 @@ def parse_execution(record: dict[str, Any]) -> ExecutionPayload:
         environment=read_environment(test) if test else None,
         user_story_id=read_reference(fields, "user_story")[0],
         user_story_version_id=read_reference(fields, "user_story_version")[0],
+        drift=tuple(fields.drift),
+        raw=fields.record,
+    )
+
+
+def parse_case_result(record: dict[str, Any]) -> CaseResultPayload:
+    """Read the result of a test case. Raises `Unreadable` without a usable id, `TooDeep`."""
+    fields = open_record(record)
+    case_id = read_reference(fields, "test_case")[0]
+    return CaseResultPayload(
+        id=fields.required_id() if case_id is None else case_id,
+        title=fields.text("title", "name"),
+        status=fields.text("status"),
+        tester=fields.name("executed_by", "tester"),
         drift=tuple(fields.drift),
         raw=fields.record,
     )

@@ -71,14 +71,15 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
         return min(LONGEST_RETRY_AFTER, float(value[:400]))
-    moment = _http_date(value)
+    moment = http_date(value)
     if moment is None:
         return None
-    sent = _http_date(headers.get("date", "")) or now
+    sent = http_date(headers.get("date", "")) or now
     return min(LONGEST_RETRY_AFTER, max(0.0, (moment - sent).total_seconds()))
 
 
-def _http_date(value: str) -> datetime | None:
+def http_date(value: str) -> datetime | None:
+    """The moment that a header names; None if it names none."""
     try:
         moment = parsedate_to_datetime(value)
     except (ValueError, TypeError, IndexError, OverflowError):

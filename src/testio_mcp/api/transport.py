@@ -36,6 +36,45 @@ class Request:
     json: Any = None
 
 
+def open_client(settings: Settings, policy: Policy) -> httpx2.AsyncClient:
+    """Connections to the configured API: nothing of the environment is believed, no redirect followed.
+
+    Raises `BadInput` for a proxy or CA file that cannot be used.
+    """
+    base = httpx2.URL(settings.customer_api_base_url)
+    limits = settings.max_requests_in_flight
+    tls = tls_context(settings)
+    try:
+        return httpx2.AsyncClient(
+            base_url=base,
+            headers=HEADERS,
+            verify=tls,
+            # On loopback the token may travel in the clear, and must therefore not pass a proxy.
+            proxy=None if base.host in LOOPBACK else settings.proxy,
+            trust_env=False,
+            follow_redirects=False,
+            timeout=httpx2.Timeout(policy.read, connect=policy.connect, pool=None),
+            limits=httpx2.Limits(max_connections=limits, max_keepalive_connections=limits),
+        )
+    except (ValueError, ImportError, httpx2.InvalidURL):
+        raise BadInput("TESTIO_PROXY: not the address of a proxy.", "Write it as http://host:port.") from None
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext:
+    """Whom to trust. Raises `BadInput` for a CA file that cannot be read."""
+    if httpx2.URL(settings.customer_api_base_url).scheme != "https":
+        # Trusts nobody, and saves loading the certificates of the system.
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if settings.ca_file is None:
+        return httpx2.create_ssl_context(trust_env=False)
+    try:
+        return ssl.create_default_context(cafile=str(settings.ca_file))
+    except OSError:
+        raise BadInput(
+            "TESTIO_CA_FILE: not a readable PEM file of certificates.", "Correct the path or the file."
+        ) from None
+
+
 class Transport:
     """The connections of one account. Open it with `async with`."""
 
@@ -49,7 +88,7 @@ class Transport:
         self.host = self._base.netloc.decode("ascii", "replace")
 
     async def __aenter__(self) -> Self:
-        self._client = self._connect()
+        self._client = open_client(self._settings, self._policy)
         return self
 
     async def __aexit__(
@@ -77,7 +116,7 @@ class Transport:
             error = ApiUnreachable(f"{asked} did not finish within {limit}.", LATER)
             raise Again(error, attempts=1) from None
         except httpx2.TransportError as error:
-            raise _failure(asked, error) from None
+            raise failure(asked, error) from None
         except httpx2.DecodingError:
             raise Again(bad_payload(asked, "its compression is damaged"), outage=False) from None
 
@@ -111,33 +150,6 @@ class Transport:
             raise TokenMissing("No API token is configured.", "Set TESTIO_CUSTOMER_API_TOKEN.")
         return token
 
-    def _connect(self) -> httpx2.AsyncClient:
-        limits = self._settings.max_requests_in_flight
-        return httpx2.AsyncClient(
-            base_url=self._base,
-            headers=HEADERS,
-            verify=self._tls(),
-            # On loopback the token may travel in the clear, and must therefore not pass a proxy.
-            proxy=None if self._base.host in LOOPBACK else self._settings.proxy,
-            trust_env=False,
-            follow_redirects=False,
-            timeout=httpx2.Timeout(self._policy.read, connect=self._policy.connect, pool=None),
-            limits=httpx2.Limits(max_connections=limits, max_keepalive_connections=limits),
-        )
-
-    def _tls(self) -> ssl.SSLContext:
-        if self._base.scheme != "https":
-            # Trusts nobody, and saves loading the certificates of the system.
-            return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        if self._settings.ca_file is None:
-            return httpx2.create_ssl_context(trust_env=False)
-        try:
-            return ssl.create_default_context(cafile=str(self._settings.ca_file))
-        except OSError:
-            raise BadInput(
-                "TESTIO_CA_FILE: not a readable PEM file of certificates.", "Correct the path or the file."
-            ) from None
-
 
 class _TokenAuth(httpx2.Auth):
     """Puts the token on requests to the configured host, and on no other."""
@@ -158,11 +170,12 @@ class _TokenAuth(httpx2.Auth):
         yield request
 
 
-def _failure(asked: Asked, error: httpx2.TransportError) -> Again:
+def failure(asked: Asked, error: httpx2.TransportError) -> Again:
+    """What a failed exchange means: what to say, and whether it may pass."""
     causes = list(_causes(error))
     tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
     if tls is not None and not isinstance(tls, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
-        return Again(_tls_error(asked, tls), attempts=1, sent=False, outage=False)
+        return Again(tls_error(asked, tls), attempts=1, sent=False, outage=False)
     sent = not isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError))
     if isinstance(error, httpx2.ProxyError):
         return Again(
@@ -173,7 +186,8 @@ def _failure(asked: Asked, error: httpx2.TransportError) -> Again:
     )
 
 
-def _tls_error(asked: Asked, error: ssl.SSLError) -> ApiUnreachable:
+def tls_error(asked: Asked, error: ssl.SSLError) -> ApiUnreachable:
+    """A handshake that failed, with what usually helps."""
     what = "its certificate is not trusted" if isinstance(error, ssl.SSLCertVerificationError) else "TLS fails"
     return ApiUnreachable(
         f"No secure connection to {asked.host}: {what}.",

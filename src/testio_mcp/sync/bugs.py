@@ -3,15 +3,20 @@
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 
+from sqlalchemy import Connection
+
 from testio_mcp.api.payloads import BugPayload, Page, Reject
+from testio_mcp.database.tables import Bug, table_of
 from testio_mcp.sync import state
 from testio_mcp.sync.pages import read_bugs
+from testio_mcp.sync.removal import missing
 from testio_mcp.sync.resources import BUGS
 from testio_mcp.sync.run import Run
 
 TESTS_PER_REQUEST = 50
 """How many tests' bugs are asked for at once: few enough for a short address and an answer of a megabyte or so."""
 _WORKERS = 10
+_BUG = table_of(Bug).c
 
 
 async def copy_bugs(run: Run, products: Sequence[int]) -> None:
@@ -22,7 +27,7 @@ async def copy_bugs(run: Run, products: Sequence[int]) -> None:
     """
     waiting, point = await run.read(
         lambda conn: (
-            state.tests_awaiting_bugs(conn, products, full=run.options.full),
+            state.tests_awaiting(conn, "bugs", products, full=run.options.full, since=run.options.since),
             state.checkpoint(conn, BUGS.name, state.ACCOUNT),
         )
     )
@@ -31,7 +36,7 @@ async def copy_bugs(run: Run, products: Sequence[int]) -> None:
     async with asyncio.TaskGroup() as tasks:
         for _ in range(_WORKERS):
             tasks.create_task(copy.work(batches))
-    if not run.options.product_ids:
+    if not run.options.product_ids and run.options.since is None:
         await run.write(lambda conn: state.clear_old_letters(conn, BUGS.name, state.ACCOUNT, run.started_at))
         await run.store(BUGS, state.ACCOUNT, (), point=state.Point(None, run.started_at))
 
@@ -58,14 +63,24 @@ class _Copy:
         bugs = [bug for bug in page.records if bug.test_id in tests]
         rejects = [*page.rejects, *_homeless(page)]
         unread = {*lost, *_touched(rejects, tests)}
+        read = [test_id for test_id in tests if test_id not in unread]
+        listed = {bug.id for bug in bugs}
+
+        def finish(conn: Connection) -> None:
+            gone = missing(conn, BUGS, listed, _BUG.test_id.in_(read))
+            if self._run.remove(conn, BUGS, state.ACCOUNT, gone, f"tests {min(tests)} to {max(tests)}") is None:
+                state.mark_bugs_read(conn, read)
+            state.forget_metrics(conn, list(tests), self._run.started_at)
+
+        unreadable = [Reject(f"test {test_id}", "its bugs cannot be read", None) for test_id in lost]
         await self._run.store(
             BUGS,
             state.ACCOUNT,
             bugs,
-            [*rejects, *(Reject(f"test {test_id}", "its bugs cannot be read", None) for test_id in lost)],
+            [*rejects, *unreadable],
             log_new=self._log_new,
             tests=tests,
-            read_tests=[test_id for test_id in tests if test_id not in unread],
+            also=finish,
         )
 
 

@@ -3,19 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection, select
 
+from testio_mcp.api.client import CustomerApi
 from testio_mcp.api.payloads import Reject
 from testio_mcp.app import App
-from testio_mcp.database.tables import SyncRun, table_of
-from testio_mcp.errors import ApiError, ApiUnreachable, NotFound, TestioError
+from testio_mcp.database.tables import Feature, SyncRun, table_of
+from testio_mcp.errors import ApiError, ApiUnreachable, NotFound, RateLimited, TestioError
 from testio_mcp.sync import state
 from testio_mcp.sync.bugs import copy_bugs
+from testio_mcp.sync.extras import copy_executions, copy_metrics, copy_reasons, copy_settings
 from testio_mcp.sync.lock import sync_lock
 from testio_mcp.sync.progress import Report
+from testio_mcp.sync.removal import missing
 from testio_mcp.sync.resources import FEATURES, PRODUCTS, TESTS
 from testio_mcp.sync.run import Run, SyncOptions
 from testio_mcp.sync.walk import FATAL, Walk
@@ -45,13 +48,25 @@ async def run_sync(app: App, options: SyncOptions, report: Report) -> SyncSummar
     """
     api = await app.api()
     requests = api.requests
-    async with sync_lock(app.store):
+    async with sync_lock(app.store) as lease:
         now = datetime.now(UTC)
         run_id = await app.store.write(lambda conn: state.begin_run(conn, _mode(options), now))
-        run = Run(app, api, options, report, run_id, now)
-        async with _recorded(app, run, requests):
+        run = Run(app, api, options, report, run_id, now, lease)
+        async with _recorded(app, run, requests), _pause_kept(app, api):
             await _copy(run)
         return await app.store.read(lambda conn: _summary(conn, run_id))
+
+
+@asynccontextmanager
+async def _pause_kept(app: App, api: CustomerApi) -> AsyncIterator[None]:
+    """Keep a pause that the API asked for, also across restarts."""
+    api.pause(await app.store.read(lambda conn: state.pause_left(conn, api.host, datetime.now(UTC))))
+    try:
+        yield
+    except RateLimited as error:
+        until = datetime.now(UTC) + timedelta(seconds=error.retry_after)
+        await app.store.write(lambda conn: state.save_pause(conn, api.host, until))
+        raise
 
 
 def _mode(options: SyncOptions) -> str:
@@ -94,7 +109,11 @@ async def _copy(run: Run) -> None:
         async with asyncio.TaskGroup() as tasks:
             for product_id, name in products.items():
                 tasks.create_task(_product(run, product_id, name))
-        await copy_bugs(run, list(products))
+        if run.options.wants("bugs"):
+            await copy_bugs(run, list(products))
+        await copy_reasons(run)
+        await copy_executions(run)
+        await copy_metrics(run, list(products))
     except BaseExceptionGroup as group:
         raise _first(group) from None
 
@@ -107,8 +126,14 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 async def _products(run: Run) -> dict[int, str]:
     page = await run.api.list_products()
+    listed = {record.id for record in page.records}
+
+    def remove(conn: Connection) -> None:
+        if not page.rejects:
+            run.remove(conn, PRODUCTS, state.ACCOUNT, missing(conn, PRODUCTS, listed), "products")
+
     done = state.Point(None, run.started_at)
-    await run.store(PRODUCTS, state.ACCOUNT, page.records, page.rejects, point=done)
+    await run.store(PRODUCTS, state.ACCOUNT, page.records, page.rejects, point=done, also=remove)
     await run.tell(PRODUCTS.name, "", len(page.records), len(page.records))
     names = {record.id: record.name or f"Product {record.id}" for record in page.records}
     for product_id in run.options.product_ids:
@@ -119,12 +144,13 @@ async def _products(run: Run) -> dict[int, str]:
 
 
 async def _product(run: Run, product_id: int, name: str) -> None:
-    """Copy a product's features and tests; when the API refuses them, the other products go on."""
+    """Copy what belongs to a product; when the API refuses it, the other products go on."""
     try:
-        page = await run.api.list_features(product_id)
-        done = state.Point(None, run.started_at)
-        await run.store(FEATURES, product_id, page.records, page.rejects, point=done)
-        await Walk(run, product_id, name).walk()
+        if run.options.wants("features"):
+            await _features(run, product_id)
+        if run.options.wants("tests"):
+            await Walk(run, product_id, name).walk()
+        await copy_settings(run, product_id)
     except (*FATAL, ApiUnreachable):
         raise
     except ApiError as error:
@@ -132,3 +158,16 @@ async def _product(run: Run, product_id: int, name: str) -> None:
         await run.store(TESTS, product_id, (), [reject])
     else:
         await run.write(lambda conn: state.clear_letters(conn, TESTS.name, product_id, [f"product {product_id}"]))
+
+
+async def _features(run: Run, product_id: int) -> None:
+    page = await run.api.list_features(product_id)
+    listed = {record.id for record in page.records}
+
+    def remove(conn: Connection) -> None:
+        if not page.rejects:
+            gone = missing(conn, FEATURES, listed, table_of(Feature).c.product_id == product_id)
+            run.remove(conn, FEATURES, product_id, gone, f"product {product_id}")
+
+    done = state.Point(None, run.started_at)
+    await run.store(FEATURES, product_id, page.records, page.rejects, point=done, also=remove)

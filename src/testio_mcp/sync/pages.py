@@ -1,6 +1,6 @@
 """Reading lists that break: a page that keeps failing is split until the bad record is alone."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -11,13 +11,15 @@ from testio_mcp.sync.state import POSITION
 
 T = TypeVar("T")
 PAGE = 25
-_SMALLER = {25: 5, 5: 1}
+_SMALLER = {100: 20, 25: 5, 20: 4, 5: 1, 4: 1}
 BROKEN = (ApiUnavailable, BadPayload)
+Fetch = Callable[[int, int], Awaitable[Page[T]]]
+"""Reads a page of a list: its number from 1, and how many records a page has."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A page of tests, with its number from 1; `is_last` when nothing can come after it."""
+    """A page of tests, with its number from 1."""
 
     number: int
     page: Page[TestPayload]
@@ -33,25 +35,32 @@ class Listed:
         return [record.id for record in self.page.records]
 
 
-async def read_page(api: CustomerApi, product_id: int, number: int) -> Listed:
-    """One page of a product's tests; a record that breaks it becomes a reject named by its position.
+async def read_tests(api: CustomerApi, product_id: int, number: int) -> Listed:
+    """One page of a product's tests. Raises `ApiError` when the API as a whole does not answer."""
 
-    Raises `ApiError` when the API as a whole does not answer.
+    async def fetch(page: int, size: int) -> Page[TestPayload]:
+        return await api.list_tests(product_id, page, size)
+
+    return Listed(number, await read_page(api, fetch, number, PAGE))
+
+
+async def read_page(api: CustomerApi, fetch: Fetch[T], number: int, size: int, whole: int = 0) -> Page[T]:
+    """One page of a list; a record that breaks it becomes a reject named by its position.
+
+    `whole` is the size of the page that is being split. Raises `ApiError` when the API as a whole does not answer.
     """
-    return Listed(number, await _read(api, product_id, number, PAGE))
-
-
-async def _read(api: CustomerApi, product_id: int, number: int, size: int) -> Page[TestPayload]:
     try:
-        return await api.list_tests(product_id, number, size)
+        return await fetch(number, size)
     except BROKEN as error:
         await api.rest()
         if size == 1:
             return Page([], [Reject(f"{POSITION}{number}", error.message, None)], 1)
         smaller = _SMALLER[size]
         first = (number - 1) * (size // smaller) + 1
-        parts = [await _read(api, product_id, n, smaller) for n in range(first, first + size // smaller)]
-        if size == PAGE and not any(part.records for part in parts):
+        parts = [
+            await read_page(api, fetch, n, smaller, whole or size) for n in range(first, first + size // smaller)
+        ]
+        if not whole and not any(part.records for part in parts):
             raise  # nothing on the page can be read: that is the API, not one bad record
         return joined(parts)
 

@@ -11,13 +11,28 @@ from testio_mcp.database.tables import (
     Bug,
     BugComment,
     BugDevice,
+    BugField,
+    Execution,
+    ExecutionDevice,
     Feature,
     FeatureSection,
     Product,
     Test,
+    TestEnvironment,
     TestFeature,
+    TestFeatureResult,
+    TestMetric,
     TestPlatform,
+    TestStoryResult,
+    TestTemplate,
     table_of,
+)
+from testio_mcp.sync.results import (
+    environment_record,
+    execution_record,
+    metric_record,
+    only_metrics,
+    template_record,
 )
 from testio_mcp.sync.rows import Record, Scope, bug_record, feature_record, product_record, test_record
 
@@ -77,7 +92,25 @@ BUGS = Resource(
     parts=(
         (table_of(BugDevice), "bug_id"),
         (table_of(BugComment), "bug_id"),
+        (table_of(BugField), "bug_id"),
         (table_of(Attachment), "bug_id"),
     ),
     tracked=("title", "kind", "level", "status", "is_known", "exported_at", "comment_count"),
 )
+METRICS = Resource(
+    "metrics",
+    "test_metric",
+    table_of(TestMetric),
+    metric_record,
+    parts=((table_of(TestFeatureResult), "test_id"), (table_of(TestStoryResult), "test_id")),
+    canonical=only_metrics,
+)
+EXECUTIONS = Resource(
+    "executions",
+    "execution",
+    table_of(Execution),
+    execution_record,
+    parts=((table_of(ExecutionDevice), "execution_id"),),
+)
+ENVIRONMENTS = Resource("environments", "test_environment", table_of(TestEnvironment), environment_record)
+TEMPLATES = Resource("templates", "test_template", table_of(TestTemplate), template_record)

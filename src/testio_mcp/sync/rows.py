@@ -1,6 +1,7 @@
 """What a payload becomes in the tables: its own row, what it refers to, and its parts."""
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -9,6 +10,7 @@ from sqlalchemy import Table
 
 from testio_mcp.api.payloads import (
     BugPayload,
+    DevicePayload,
     EnvironmentPayload,
     FeaturePayload,
     ProductPayload,
@@ -19,6 +21,7 @@ from testio_mcp.database.tables import (
     Attachment,
     BugComment,
     BugDevice,
+    BugField,
     Feature,
     FeatureSection,
     Person,
@@ -36,6 +39,7 @@ _PERSON, _SECTION, _FEATURE = table_of(Person), table_of(Section), table_of(Feat
 _ENVIRONMENT, _STORY, _MEMBER = table_of(TestEnvironment), table_of(UserStory), table_of(FeatureSection)
 _TEST_FEATURE, _PLATFORM = table_of(TestFeature), table_of(TestPlatform)
 _DEVICE, _COMMENT, _ATTACHMENT = table_of(BugDevice), table_of(BugComment), table_of(Attachment)
+_FIELD = table_of(BugField)
 
 
 @dataclass(frozen=True)
@@ -51,13 +55,12 @@ class Scope:
 class Record:
     """One payload as rows.
 
-    `needs` are inserted where missing and `parents` kept up to date, both before the row itself; `parts` replace
-    what the row had before, and `members` are records of their own that hang on it.
+    `needs` are inserted where missing, before the row itself; `parts` replace what the row had before, and `members`
+    are records of their own that hang on it.
     """
 
     row: Row
     needs: list[tuple[Table, Row]] = field(default_factory=list)
-    parents: list[tuple[Table, Row]] = field(default_factory=list)
     parts: list[tuple[Table, Row]] = field(default_factory=list)
     members: list[tuple[Table, Row]] = field(default_factory=list)
 
@@ -79,21 +82,44 @@ class Record:
     def feature(self, feature_id: int | None, scope: Scope, product_id: int, title: str | None = None) -> int | None:
         """The id of a feature, which is stored with the record if the product no longer lists it."""
         if feature_id is not None:
-            row = {
-                "id": feature_id,
-                "product_id": product_id,
-                "title": title or f"Feature {feature_id}",
-                "content_hash": "",
-                "synced_at": scope.now,
-                "raw": "{}",
-            }
-            self.needs.append((_FEATURE, row))
+            row = {"id": feature_id, "product_id": product_id, "title": title or f"Feature {feature_id}"}
+            self.needs.append((_FEATURE, row | _placeholder(scope)))
         return feature_id
+
+    def environment(self, environment: EnvironmentPayload | None, scope: Scope, product_id: int) -> int | None:
+        """The id of a test environment, which is stored with the record if it is not known."""
+        if environment is None or environment.id is None:
+            return None
+        row = {
+            "id": environment.id,
+            "product_id": product_id,
+            "title": environment.title,
+            "url": environment.url,
+        }
+        self.needs.append((_ENVIRONMENT, row | _placeholder(scope)))
+        return environment.id
+
+
+def _placeholder(scope: Scope) -> Row:
+    """What marks a row that only holds the place of a record yet to be copied."""
+    return {"content_hash": "", "synced_at": scope.now, "raw": "{}"}
 
 
 def person_id(name: str) -> int:
     """A 53-bit id computed from a display name, the only thing that the API tells of a person."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") >> 11
+
+
+def device_row(device: DevicePayload) -> Row:
+    """The columns that describe a device."""
+    return {
+        "category": device.category,
+        "vendor": device.vendor,
+        "name": device.name,
+        "operating_system": device.operating_system,
+        "operating_system_version": device.operating_system_version,
+        "browsers": _joined(device.browsers),
+    }
 
 
 def _joined(names: tuple[str, ...]) -> str | None:
@@ -145,14 +171,6 @@ def feature_record(payload: FeaturePayload, scope: Scope) -> Record:
     return record
 
 
-def _environment(record: Record, environment: EnvironmentPayload | None, product_id: int) -> int | None:
-    if environment is None or environment.id is None:
-        return None
-    row = {"id": environment.id, "product_id": product_id, "title": environment.title, "url": environment.url}
-    record.parents.append((_ENVIRONMENT, row))
-    return environment.id
-
-
 def test_record(payload: TestPayload, scope: Scope) -> Record:
     """A test with its copies of features and its device requirements."""
     record = Record({})
@@ -160,7 +178,7 @@ def test_record(payload: TestPayload, scope: Scope) -> Record:
         "id": payload.id,
         "product_id": scope.product_id,
         "section_id": record.section(payload.section_id, scope.product_id, payload.section_name),
-        "test_environment_id": _environment(record, payload.environment, scope.product_id),
+        "test_environment_id": record.environment(payload.environment, scope, scope.product_id),
         "created_by_id": record.person(payload.created_by),
         "submitted_by_id": record.person(payload.submitted_by),
         "title": payload.title or f"Test {payload.id}",
@@ -240,15 +258,7 @@ def bug_record(payload: BugPayload, scope: Scope) -> Record:
 def _bug_parts(record: Record, payload: BugPayload) -> list[tuple[Table, Row]]:
     parts: list[tuple[Table, Row]] = []
     for position, device in enumerate(payload.devices):
-        own: dict[str, Any] = {
-            "category": device.category,
-            "vendor": device.vendor,
-            "name": device.name,
-            "operating_system": device.operating_system,
-            "operating_system_version": device.operating_system_version,
-            "browsers": _joined(device.browsers),
-        }
-        parts.append((_DEVICE, {"bug_id": payload.id, "position": position, **own}))
+        parts.append((_DEVICE, {"bug_id": payload.id, "position": position, **device_row(device)}))
     for position, comment in enumerate(payload.comments):
         own = {
             "comment_id": comment.id,
@@ -257,7 +267,20 @@ def _bug_parts(record: Record, payload: BugPayload) -> list[tuple[Table, Row]]:
             "created_at": comment.created_at,
         }
         parts.append((_COMMENT, {"bug_id": payload.id, "position": position, **own}))
+    report = payload.custom_report
+    for position, item in enumerate(report.data if report else ()):
+        own = {"configuration_id": report.configuration_id if report else None, **_custom_field(item)}
+        parts.append((_FIELD, {"bug_id": payload.id, "position": position, **own}))
     for position, attachment in enumerate(payload.attachments):
         own = {"attachment_id": attachment.id, "url": attachment.url}
         parts.append((_ATTACHMENT, {"bug_id": payload.id, "position": position, **own}))
     return parts
+
+
+def _custom_field(item: dict[str, Any]) -> Row:
+    """A field of a custom report; a value that is not a plain one is kept as JSON."""
+    value = item.get("value")
+    shown = value if isinstance(value, str) or value is None else json.dumps(value, ensure_ascii=False)
+    texts = {name: item.get(name) for name in ("key", "name", "type")}
+    kept = {name: text if isinstance(text, str) else None for name, text in texts.items()}
+    return {"field_key": kept["key"], "name": kept["name"], "type": kept["type"], "value": shown}

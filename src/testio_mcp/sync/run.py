@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, TypeVar
+from datetime import date, datetime
+from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection
 
 from testio_mcp.api.client import CustomerApi
 from testio_mcp.api.payloads import Reject
 from testio_mcp.app import App
+from testio_mcp.faultpoints import reach
 from testio_mcp.sync import state
+from testio_mcp.sync.lock import Lease
 from testio_mcp.sync.progress import Progress, Report
+from testio_mcp.sync.removal import Missing, mark_gone
 from testio_mcp.sync.resources import Resource
 from testio_mcp.sync.rows import Scope
 from testio_mcp.sync.writer import Tally, store_records
@@ -19,19 +22,42 @@ from testio_mcp.sync.writer import Tally, store_records
 T = TypeVar("T")
 
 
+Entity = Literal[
+    "features", "tests", "bugs", "executions", "metrics", "environments", "templates", "reasons", "results"
+]
+
+
 @dataclass(frozen=True)
 class SyncOptions:
-    """What to copy: all products or some, incrementally or every page again."""
+    """What to copy.
+
+    `full` reads every page again, `since` leaves out tests that ended before that day, `only` names the entities to
+    copy (products always are), and `accept_deletions` believes a listing that lost suspiciously many records.
+    """
 
     product_ids: tuple[int, ...] = ()
     full: bool = False
+    since: date | None = None
+    only: frozenset[Entity] = frozenset()
+    accept_deletions: bool = False
+
+    def wants(self, entity: Entity) -> bool:
+        """Whether this entity is to be copied."""
+        return not self.only or entity in self.only
 
 
 class Run:
     """One run of the sync."""
 
     def __init__(
-        self, app: App, api: CustomerApi, options: SyncOptions, report: Report, run_id: int, now: datetime
+        self,
+        app: App,
+        api: CustomerApi,
+        options: SyncOptions,
+        report: Report,
+        run_id: int,
+        now: datetime,
+        lease: Lease,
     ) -> None:
         self.api = api
         self.options = options
@@ -40,14 +66,25 @@ class Run:
         self.tally = Tally()
         self._app = app
         self._report = report
+        self._lease = lease
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Ask the store."""
         return await self._app.store.read(work)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """Change the store in one transaction."""
-        return await self._app.store.write(work)
+        """Change the store in one transaction. Raises `Conflict` when another process has taken over the sync."""
+
+        def confirmed(conn: Connection) -> T:
+            self._lease.confirm(conn)
+            reach("page-begun")
+            done = work(conn)
+            reach("page-written")
+            return done
+
+        done = await self._app.store.write(confirmed)
+        reach("page-committed")
+        return done
 
     async def tell(self, resource: str, product: str, done: int, total: int | None = None) -> None:
         """Tell how far a step has come."""
@@ -63,11 +100,11 @@ class Run:
         point: state.Point | None = None,
         log_new: bool = False,
         tests: dict[int, int] | None = None,
-        read_tests: Sequence[int] = (),
+        also: Callable[[Connection], None] | None = None,
     ) -> Tally:
-        """Store records, dead letters and checkpoint in one transaction.
+        """Store records, dead letters and checkpoint in one transaction, and whatever `also` does.
 
-        `tests` maps the tests of bugs to their products; `read_tests` are those whose bugs are complete with this.
+        `tests` maps the tests of bugs to their products.
         """
         scope = Scope(product_id, self.started_at, tests or {})
 
@@ -75,8 +112,8 @@ class Run:
             tally = store_records(conn, resource, records, scope, self.id, log_new=log_new)
             state.clear_letters(conn, resource.name, product_id, [record.id for record in records])
             state.save_rejects(conn, resource.name, product_id, rejects, self.started_at)
-            if read_tests:
-                state.mark_bugs_read(conn, read_tests)
+            if also is not None:
+                also(conn)
             if point is not None:
                 state.save_checkpoint(conn, resource.name, product_id, point)
             return tally
@@ -84,3 +121,16 @@ class Run:
         tally = await self.write(work)
         self.tally += tally
         return tally
+
+    def remove(
+        self, conn: Connection, resource: Resource, product_id: int, gone: Missing, scope: str
+    ) -> Reject | None:
+        """Note that records are gone; None, or the reason why the listing of `scope` is not believed."""
+        if gone.is_suspicious and not self.options.accept_deletions:
+            reason = f"the list lacks {len(gone.ids)} of {gone.known} known records; nothing was removed"
+            reject = Reject(f"list of {scope}", reason, None)
+            state.save_rejects(conn, resource.name, product_id, [reject], self.started_at)
+            return reject
+        state.clear_letters(conn, resource.name, product_id, [f"list of {scope}"])
+        mark_gone(conn, resource, gone.ids, Scope(product_id, self.started_at), self.id)
+        return None

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, time
+from typing import Literal
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from testio_mcp.api.payloads import Reject
 from testio_mcp.database.dialect import upsert
-from testio_mcp.database.tables import Bug, Checkpoint, DeadLetter, Product, SyncRun, Test, table_of
+from testio_mcp.database.tables import ApiPause, Bug, Checkpoint, DeadLetter, SyncRun, Test, table_of
 
 ACCOUNT = 0
 """The product id under which the state of account-wide resources is kept."""
@@ -22,7 +23,7 @@ POSITION = "position "
 """How the key of a dead letter begins when all that is known of the record is its place in a list."""
 
 _RUN, _POINT, _LETTER = table_of(SyncRun), table_of(Checkpoint), table_of(DeadLetter)
-_TEST, _BUG, _PRODUCT = table_of(Test), table_of(Bug), table_of(Product)
+_TEST, _BUG, _PAUSE = table_of(Test), table_of(Bug), table_of(ApiPause)
 
 
 def begin_run(conn: Connection, mode: str, now: datetime) -> int:
@@ -122,12 +123,23 @@ def mutable_tests(conn: Connection, product_id: int) -> list[int]:
     return [row[0] for row in conn.execute(statement.order_by(_TEST.c.id.desc()))]
 
 
-def tests_awaiting_bugs(conn: Connection, product_ids: Sequence[int], *, full: bool) -> list[tuple[int, int]]:
-    """Tests whose bugs have to be read, newest first, each with its product.
+def tests_awaiting(
+    conn: Connection,
+    part: Literal["bugs", "metrics"],
+    product_ids: Sequence[int],
+    *,
+    full: bool = False,
+    since: date | None = None,
+) -> list[tuple[int, int]]:
+    """Tests whose bugs or metrics have to be read, newest first, each with its product.
 
-    These are tests whose bugs were not read since the test last changed, and tests whose bugs can still change.
+    They were not read since the test last changed, or, for bugs, can still change. With `full` all tests that ran
+    are read, with `since` none that ended before that day.
     """
-    unread = _TEST.c.bugs_synced_hash.is_distinct_from(_TEST.c.content_hash)
+    read = _TEST.c.bugs_synced_hash if part == "bugs" else _TEST.c.metrics_synced_hash
+    due = read.is_distinct_from(_TEST.c.content_hash)
+    if part == "bugs":
+        due |= _TEST.c.status.not_in(IMMUTABLE)
     statement = (
         select(_TEST.c.id, _TEST.c.product_id)
         .where(_TEST.c.gone_at.is_(None), _TEST.c.status.not_in(WITHOUT_BUGS))
@@ -135,21 +147,42 @@ def tests_awaiting_bugs(conn: Connection, product_ids: Sequence[int], *, full: b
         .order_by(_TEST.c.id.desc())
     )
     if not full:
-        statement = statement.where(unread | _TEST.c.status.not_in(IMMUTABLE))
+        statement = statement.where(due)
+    if since is not None:
+        statement = statement.where(_TEST.c.sort_at >= datetime.combine(since, time.min, UTC))
     return [(row[0], row[1]) for row in conn.execute(statement, {"product_ids": list(product_ids)})]
+
+
+def _mark_read(conn: Connection, column: str, test_ids: Sequence[int]) -> None:
+    chosen = update(_TEST).where(_TEST.c.id.in_(bindparam("ids", expanding=True)))
+    conn.execute(chosen.values({column: _TEST.c.content_hash}), {"ids": list(test_ids)})
 
 
 def mark_bugs_read(conn: Connection, test_ids: Sequence[int]) -> None:
     """Note that the bugs of these tests are stored, as of the tests' present version."""
-    conn.execute(
-        update(_TEST)
-        .where(_TEST.c.id.in_(bindparam("ids", expanding=True)))
-        .values(bugs_synced_hash=_TEST.c.content_hash),
-        {"ids": list(test_ids)},
+    _mark_read(conn, "bugs_synced_hash", test_ids)
+
+
+def mark_metrics_read(conn: Connection, test_ids: Sequence[int]) -> None:
+    """Note that the metrics of these tests are stored, as of the tests' present version."""
+    _mark_read(conn, "metrics_synced_hash", test_ids)
+
+
+def forget_metrics(conn: Connection, test_ids: Sequence[int], moment: datetime) -> None:
+    """Have the metrics read again of those tests whose bugs were written at `moment`: they count them."""
+    touched = select(_BUG.c.test_id).where(
+        _BUG.c.test_id.in_(bindparam("ids", expanding=True)), _BUG.c.synced_at == moment
     )
+    changed = update(_TEST).where(_TEST.c.id.in_(touched)).values(metrics_synced_hash=None)
+    conn.execute(changed, {"ids": list(test_ids)})
 
 
-def product_names(conn: Connection) -> dict[int, str]:
-    """The names of the products that the account lists."""
-    rows = conn.execute(select(_PRODUCT.c.id, _PRODUCT.c.name).where(_PRODUCT.c.gone_at.is_(None)))
-    return {row[0]: row[1] for row in rows}
+def pause_left(conn: Connection, host: str, now: datetime) -> float:
+    """Seconds for which the API at `host` still asked to be left alone."""
+    until = conn.execute(select(_PAUSE.c.until).where(_PAUSE.c.host == host)).scalar()
+    return max(0.0, (until - now).total_seconds()) if until else 0.0
+
+
+def save_pause(conn: Connection, host: str, until: datetime) -> None:
+    """Remember until when the API at `host` asked to be left alone."""
+    upsert(conn, _PAUSE, [{"host": host, "until": until}])

@@ -8,17 +8,24 @@ still change are asked for by id.
 import asyncio
 from collections.abc import Iterable
 
+from sqlalchemy import Connection
+
 from testio_mcp.api.payloads import Page, Reject, TestPayload
+from testio_mcp.database.tables import Test, table_of
 from testio_mcp.errors import ApiError, ApiNotFound, AuthFailed, RateLimited, TokenMissing
 from testio_mcp.sync import state
-from testio_mcp.sync.pages import Listed, read_page
+from testio_mcp.sync.pages import Listed, read_tests
+from testio_mcp.sync.removal import mark_gone, missing
 from testio_mcp.sync.resources import TESTS
+from testio_mcp.sync.rows import Scope
 from testio_mcp.sync.run import Run
 from testio_mcp.sync.writer import Tally
 
 # A first walk reads ahead, a few more pages each time, until the list ends.
 _WINDOWS = (1, 2, 4, 4, 8, 10)
 _PASSES = 3
+_UNKNOWN = "the API no longer knows it"
+_TEST = table_of(Test).c
 FATAL = (AuthFailed, TokenMissing, RateLimited)
 """What ends a run: every other request would fail the same way."""
 
@@ -31,7 +38,7 @@ class Walk:
         self._product_id = product_id
         self._name = name
         self._seen: set[int] = set()
-        self._tally = Tally()
+        self._is_complete = True
 
     async def walk(self) -> None:
         """Bring the product's tests up to date. Raises `ApiError` when the API does not answer."""
@@ -42,26 +49,32 @@ class Walk:
                 state.letters(conn, TESTS.name, self._product_id),
             )
         )
-        missing = [int(key) for key in letters if key.isdigit()]
-        if point.completed_at is None or self._run.options.full or len(missing) < len(letters):
+        lost = [int(key) for key in letters if key.isdigit()]
+        if point.completed_at is None or self._run.options.full or len(lost) < len(letters):
             # Of a dead letter without an id only the place in the list is known, so the list is read again.
             await self._everything(point)
         else:
             await self._pages(point, 1, stop_early=True)
-        await self._single([key for key in dict.fromkeys((*mutable, *missing)) if key not in self._seen])
-        done = state.Point(None, self._run.started_at)
-        await self._run.write(lambda conn: state.save_checkpoint(conn, TESTS.name, self._product_id, done))
+        await self._refresh([key for key in dict.fromkeys((*mutable, *lost)) if key not in self._seen], lost)
+        if self._run.options.since is None:
+            done = state.Point(None, self._run.started_at)
+            await self._run.write(lambda conn: state.save_checkpoint(conn, TESTS.name, self._product_id, done))
 
     async def _everything(self, point: state.Point) -> None:
         """Read the whole list, again while a pass over several pages still finds new tests.
 
         When a test is deleted during the walk, all later ones move up, and the first of the next page is missed.
+        Tests that a complete walk did not meet are gone.
         """
-        start = point.next_page or 1
-        await self._passes(point, start)
-        await self._run.write(
-            lambda conn: state.clear_old_letters(conn, TESTS.name, self._product_id, self._run.started_at)
-        )
+        await self._passes(point, point.next_page or 1)
+        if self._run.options.since is None:
+            await self._run.write(self._conclude)
+
+    def _conclude(self, conn: Connection) -> None:
+        state.clear_old_letters(conn, TESTS.name, self._product_id, self._run.started_at)
+        if self._is_complete:
+            gone = missing(conn, TESTS, self._seen, _TEST.product_id == self._product_id)
+            self._run.remove(conn, TESTS, self._product_id, gone, f"product {self._product_id}")
 
     async def _passes(self, point: state.Point, start: int) -> None:
         pages = await self._pages(point, start, stop_early=False)
@@ -89,14 +102,20 @@ class Walk:
                 if not listed.page.count or listed.ids == previous:
                     return listed.number - start
                 tally = await self._store(listed.page, state.Point(listed.number + 1, point.completed_at))
-                if listed.is_last or (stop_early and not (tally.new or tally.changed)):
+                if listed.is_last or self._is_past(listed.page) or (stop_early and not (tally.new or tally.changed)):
                     return listed.number - start + 1
                 previous = listed.ids
             number += width
             window += 1
 
+    def _is_past(self, page: Page[TestPayload]) -> bool:
+        """Whether every test of the page ended before the day that the run starts at."""
+        since = self._run.options.since
+        ends = [record.end_at for record in page.records]
+        return since is not None and all(end is not None and end.date() < since for end in ends)
+
     async def _fetch(self, numbers: Iterable[int]) -> list[Listed]:
-        return await asyncio.gather(*(read_page(self._run.api, self._product_id, number) for number in numbers))
+        return await asyncio.gather(*(read_tests(self._run.api, self._product_id, number) for number in numbers))
 
     async def _store(self, page: Page[TestPayload], point: state.Point) -> Tally:
         log_new = point.completed_at is not None
@@ -104,23 +123,33 @@ class Walk:
             TESTS, self._product_id, page.records, page.rejects, point=point, log_new=log_new
         )
         self._seen.update(record.id for record in page.records)
-        self._tally += tally
+        self._seen.update(int(reject.key) for reject in page.rejects if reject.key.isdigit())
+        self._is_complete &= all(reject.key.isdigit() for reject in page.rejects)
         await self._run.tell(TESTS.name, self._name, len(self._seen))
         return tally
 
-    async def _single(self, test_ids: list[int]) -> None:
-        """Refresh tests by id; one that is gone or broken is noted and the rest goes on."""
+    async def _refresh(self, test_ids: list[int], lost: list[int]) -> None:
+        """Read tests by id; one that is broken is noted and the rest goes on.
+
+        A test that the API does not know is gone once two runs in a row were told so.
+        """
         found = await asyncio.gather(*(self._get(test_id) for test_id in test_ids))
         records = [item for item in found if isinstance(item, TestPayload)]
         rejects = [item for item in found if isinstance(item, Reject)]
-        if records or rejects:
-            await self._run.store(TESTS, self._product_id, records, rejects, log_new=True)
+        gone = [int(item.key) for item in rejects if item.reason == _UNKNOWN and int(item.key) in lost]
 
-    async def _get(self, test_id: int) -> TestPayload | Reject | None:
+        def remove(conn: Connection) -> None:
+            state.clear_letters(conn, TESTS.name, self._product_id, gone)
+            mark_gone(conn, TESTS, gone, Scope(self._product_id, self._run.started_at), self._run.id)
+
+        if found:
+            await self._run.store(TESTS, self._product_id, records, rejects, log_new=True, also=remove)
+
+    async def _get(self, test_id: int) -> TestPayload | Reject:
         try:
             return await self._run.api.get_test(test_id)
         except ApiNotFound:
-            return None  # deletions are believed only after a complete listing
+            return Reject(str(test_id), _UNKNOWN, None)
         except FATAL:
             raise
         except ApiError as error:

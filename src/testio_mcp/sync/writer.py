@@ -6,20 +6,22 @@ itself changed, so they are exact at every commit.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
 
 from testio_mcp.database.dialect import Row, insert_missing, upsert
-from testio_mcp.database.tables import Bug, ChangeLog, ProductCount, Test, table_of
+from testio_mcp.database.tables import ChangeLog, Drift, table_of
 from testio_mcp.database.types import utc_text
+from testio_mcp.sync.counts import counted
 from testio_mcp.sync.resources import Resource
 from testio_mcp.sync.rows import Record, Scope
 
-_COUNT, _CHANGES = table_of(ProductCount), table_of(ChangeLog)
+_CHANGES, _DRIFT = table_of(ChangeLog), table_of(Drift)
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,9 @@ def store_records(
     if not fresh:
         return tally
     records = [_complete(resource.record(version.payload, scope), version, scope) for version in fresh.values()]
-    before = _totals(conn, resource.table, list(fresh))
-    _write(conn, resource, records, list(fresh))
-    _add_to_counts(conn, before, _totals(conn, resource.table, list(fresh)))
+    with counted(conn, resource.table, list(fresh)):
+        _write(conn, resource, records, list(fresh))
+    _count_drift(conn, resource, [version.payload for version in fresh.values()], scope.now)
     changes = [line for record in records for line in _changes(resource, record.row, stored, log_new)]
     if changes:
         origin = {"run_id": run_id, "entity": resource.entity, "changed_at": scope.now}
@@ -99,8 +101,6 @@ def _complete(record: Record, version: _Version, scope: Scope) -> Record:
 def _write(conn: Connection, resource: Resource, records: Sequence[Record], ids: list[int]) -> None:
     for table, rows in _by_table(record.needs for record in records).items():
         insert_missing(conn, table, rows)
-    for table, rows in _by_table(record.parents for record in records).items():
-        upsert(conn, table, rows)
     upsert(conn, resource.table, [record.row for record in records])
     for table, owner in resource.parts:
         conn.execute(delete(table).where(table.c[owner].in_(bindparam("ids", expanding=True))), {"ids": ids})
@@ -120,30 +120,13 @@ def _by_table(groups: Iterable[list[tuple[Table, Row]]]) -> dict[Table, list[Row
     return {table: list(rows.values()) for table, rows in tables.items()}
 
 
-def _totals(conn: Connection, table: Table, ids: list[int]) -> dict[int, dict[str, int]]:
-    """What the given records contribute to the counts of their products."""
-    if table not in (table_of(Test), table_of(Bug)):
-        return {}
-    counts: dict[str, ColumnElement[int]] = {"tests" if table is table_of(Test) else "bugs": func.count()}
-    if table is table_of(Bug):
-        counts["open_bugs"] = func.count().filter(table.c.status == "open")
-    statement = (
-        select(table.c.product_id, *(count.label(name) for name, count in counts.items()))
-        .where(table.c.id.in_(bindparam("ids", expanding=True)), table.c.gone_at.is_(None))
-        .group_by(table.c.product_id)
-    )
-    found = conn.execute(statement, {"ids": ids}).mappings()
-    return {row["product_id"]: {name: row[name] for name in counts} for row in found}
-
-
-def _add_to_counts(conn: Connection, before: dict[int, dict[str, int]], after: dict[int, dict[str, int]]) -> None:
-    for product_id in before.keys() | after.keys():
-        old, new = before.get(product_id, {}), after.get(product_id, {})
-        difference = {name: new.get(name, 0) - old.get(name, 0) for name in old.keys() | new.keys()}
-        if any(difference.values()):
-            insert_missing(conn, _COUNT, [{"product_id": product_id, "tests": 0, "bugs": 0, "open_bugs": 0}])
-            added = {name: _COUNT.c[name] + value for name, value in difference.items()}
-            conn.execute(update(_COUNT).where(_COUNT.c.product_id == product_id).values(added))
+def _count_drift(conn: Connection, resource: Resource, payloads: Sequence[Any], now: datetime) -> None:
+    """Count in how many new versions of records the API departs from its reference."""
+    for note, records in Counter(note for payload in payloads for note in payload.drift).items():
+        first = {"resource": resource.name, "note": note, "records": 0, "first_seen_at": now, "last_seen_at": now}
+        insert_missing(conn, _DRIFT, [first])
+        met = update(_DRIFT).where(_DRIFT.c.resource == resource.name, _DRIFT.c.note == note)
+        conn.execute(met.values(records=_DRIFT.c.records + records, last_seen_at=now))
 
 
 def _changes(resource: Resource, row: Row, stored: dict[int, dict[str, Any]], log_new: bool) -> list[dict[str, Any]]:

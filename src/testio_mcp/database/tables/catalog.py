@@ -103,7 +103,7 @@ class Person(SQLModel, table=True):
     name: str
 
 
-class TestEnvironment(SQLModel, table=True):
+class TestEnvironment(Mirrored, table=True):
     """Where a product is tested; access data is dropped before anything is stored."""
 
     __tablename__ = "test_environment"
@@ -113,6 +113,7 @@ class TestEnvironment(SQLModel, table=True):
     product_id: int = ref("product")
     title: str | None = None
     url: str | None = None
+    raw: str = json_text()
 
 
 class TestTemplate(Mirrored, table=True):

@@ -90,7 +90,7 @@ class TestPlatform(SQLModel, table=True):
     test: Test = Relationship(back_populates="platforms")
 
 
-class TestMetric(SQLModel, table=True):
+class TestMetric(Mirrored, table=True):
     """Execution metrics of a test, as its single GET tells them; counts may disagree with the bugs in the store.
 
     `content_hash` identifies the stored version of the metrics, with those of features and stories.
@@ -98,9 +98,7 @@ class TestMetric(SQLModel, table=True):
 
     __tablename__ = "test_metric"
 
-    test_id: int = part_of("test")
-    content_hash: str = Field(default="", max_length=32)
-    synced_at: datetime = when()
+    id: int = part_of("test")
     testers: int | None = None
     devices: int | None = None
     total_features: int | None = None
@@ -113,6 +111,7 @@ class TestMetric(SQLModel, table=True):
     failed_user_stories: int | None = None
     blocked_user_stories: int | None = None
     total_bugs: int | None = None
+    raw: str = json_text()
 
 
 class TestFeatureResult(SQLModel, table=True):

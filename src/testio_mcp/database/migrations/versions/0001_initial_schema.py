@@ -182,10 +182,14 @@ def upgrade() -> None:
     op.create_index(op.f("ix_section_product_id"), "section", ["product_id"], unique=False)
     op.create_table(
         "test_environment",
+        sa.Column("content_hash", sa.String(32), nullable=False),
+        sa.Column("synced_at", UtcDateTime(), nullable=False),
+        sa.Column("gone_at", UtcDateTime(), nullable=True),
         sa.Column("id", BigId, autoincrement=False, nullable=False),
         sa.Column("product_id", BigId, nullable=False),
         sa.Column("title", sa.String(), nullable=True),
         sa.Column("url", sa.String(), nullable=True),
+        sa.Column("raw", JsonText(), nullable=False),
         sa.ForeignKeyConstraint(["product_id"], ["product.id"], name=op.f("fk_test_environment_product_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_test_environment")),
     )
@@ -383,9 +387,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "test_metric",
-        sa.Column("test_id", BigId, nullable=False),
         sa.Column("content_hash", sa.String(32), nullable=False),
         sa.Column("synced_at", UtcDateTime(), nullable=False),
+        sa.Column("gone_at", UtcDateTime(), nullable=True),
+        sa.Column("id", BigId, nullable=False),
         sa.Column("testers", sa.Integer(), nullable=True),
         sa.Column("devices", sa.Integer(), nullable=True),
         sa.Column("total_features", sa.Integer(), nullable=True),
@@ -398,8 +403,9 @@ def upgrade() -> None:
         sa.Column("failed_user_stories", sa.Integer(), nullable=True),
         sa.Column("blocked_user_stories", sa.Integer(), nullable=True),
         sa.Column("total_bugs", sa.Integer(), nullable=True),
-        sa.ForeignKeyConstraint(["test_id"], ["test.id"], name=op.f("fk_test_metric_test_id")),
-        sa.PrimaryKeyConstraint("test_id", name=op.f("pk_test_metric")),
+        sa.Column("raw", JsonText(), nullable=False),
+        sa.ForeignKeyConstraint(["id"], ["test.id"], name=op.f("fk_test_metric_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_test_metric")),
     )
     op.create_table(
         "test_platform",
