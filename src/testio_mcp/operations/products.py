@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection, Select, String, and_, bindparam, func, or_, select, type_coerce
 
+from testio_mcp.database.dialect import fetch
 from testio_mcp.database.tables import Bug, Product, ProductCount, Test, table_of
 from testio_mcp.operations.paging import Cursor, Page, as_of, decode_cursor, encode_cursor
 from testio_mcp.operations.registry import operation
@@ -80,8 +81,8 @@ def list_products(
     """
     name, last_id = decode_cursor(cursor, str, int) if cursor else ("", -1)
     keys = {"name": name, "id": last_id, "limit": limit + 1, "now": datetime.now(UTC)}
-    rows = conn.execute(_list, keys).all()
-    total, moment = conn.execute(_about).one()
+    rows = fetch(conn, _list, keys)
+    total, moment = fetch(conn, _about, {})[0]
     items = [
         ProductSummary(
             id=row[0],

@@ -1,11 +1,13 @@
 """All about one exploratory test."""
 
+from collections import Counter
 from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection, bindparam, func, select
 
+from testio_mcp.database.dialect import fetch, fetch_records
 from testio_mcp.database.tables import (
     Bug,
     Person,
@@ -107,15 +109,7 @@ _base = (
     .where(_test.id == bindparam("test_id"))
 )
 _features = (
-    select(
-        _feature.id,
-        _feature.feature_id,
-        _feature.title,
-        select(func.count(_bug.id))
-        .where(_bug.test_id == _feature.test_id, _bug.gone_at.is_(None), _bug.feature_id == _feature.feature_id)
-        .scalar_subquery()
-        .label("bugs"),
-    )
+    select(_feature.id, _feature.feature_id, _feature.title)
     .where(_feature.test_id == bindparam("test_id"))
     .order_by(_feature.id)
 )
@@ -130,10 +124,11 @@ _platforms = (
     .where(_platform.test_id == bindparam("test_id"))
     .order_by(_platform.position)
 )
-_statuses = (
-    select(_bug.status, func.count())
+# Counted per test: the bugs of a feature over all tests are too many to pick one test's from.
+_bugs = (
+    select(_bug.status, _bug.feature_id, func.count())
     .where(_bug.test_id == bindparam("test_id"), _bug.gone_at.is_(None))
-    .group_by(_bug.status)
+    .group_by(_bug.status, _bug.feature_id)
     .order_by(_bug.status)
 )
 
@@ -148,16 +143,22 @@ def get_test(
     Use it when you have a test's id; list_tests finds ids by product, status or date.
     """
     key = {"test_id": test_id}
-    base = conn.execute(_base, key).mappings().first()
-    if base is None:
+    base = fetch_records(conn, _base, key)
+    if not base:
         raise NotFound(
             f"Test {test_id} is not in the store.", "list_tests shows the ids; sync_data copies what is new."
         )
+    statuses: Counter[str] = Counter()
+    on_feature: Counter[int | None] = Counter()
+    for status, feature_id, bugs in fetch(conn, _bugs, key):
+        statuses[status] += bugs
+        on_feature[feature_id] += bugs if feature_id is not None else 0
+    features = fetch_records(conn, _features, key)
     answer: dict[str, Any] = {
-        **base,
+        **base[0],
         "bugs": count_bugs(conn, [test_id]).get(test_id) or BugCounts(),
-        "bugs_by_status": {row[0]: row[1] for row in conn.execute(_statuses, key)},
-        "features": [FeatureInTest(**row) for row in conn.execute(_features, key).mappings()],
-        "platforms": [Platform(**row) for row in conn.execute(_platforms, key).mappings()],
+        "bugs_by_status": statuses,
+        "features": [row | {"bugs": on_feature[row["feature_id"]]} for row in features],
+        "platforms": fetch_records(conn, _platforms, key),
     }
     return TestDetail(**answer)

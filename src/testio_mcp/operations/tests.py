@@ -9,7 +9,6 @@ from pydantic import BaseModel, Field
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
     ScalarSelect,
     Select,
     String,
@@ -21,6 +20,7 @@ from sqlalchemy import (
     union_all,
 )
 
+from testio_mcp.database.dialect import fetch
 from testio_mcp.database.tables import Bug, Product, Test, table_of
 from testio_mcp.database.types import utc_text
 from testio_mcp.errors import NotFound
@@ -68,7 +68,7 @@ class TestPage(Page):
 
 def count_bugs(conn: Connection, test_ids: Sequence[int]) -> dict[int, BugCounts]:
     """Bug counts of the given tests; a test without bugs is missing from the answer."""
-    rows = conn.execute(_bug_counts, {"test_ids": test_ids})
+    rows = fetch(conn, _bug_counts, {"test_ids": list(test_ids)})
     return {
         row[0]: BugCounts(
             total=row[1],
@@ -175,7 +175,7 @@ def _filters(given: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _summary(row: Row[*tuple[Any, ...]], counts: dict[int, BugCounts]) -> TestSummary:
+def _summary(row: Sequence[Any], counts: dict[int, BugCounts]) -> TestSummary:
     return TestSummary(
         id=row[0],
         title=row[1],
@@ -216,11 +216,11 @@ def list_tests(
     binds |= {f"status_{n}": status for n, status in enumerate(dict.fromkeys(statuses))}
     for part in values.values():
         binds |= part
-    rows = conn.execute(statement, binds).all()
+    rows = fetch(conn, statement, binds)
     if not rows:
         return _empty_page(conn, frozenset(values), binds)
     page = rows[:limit]
-    counts = count_bugs(conn, [row.id for row in page])
+    counts = count_bugs(conn, [row[0] for row in page])
     following = _cursor_after(page[-1]) if len(rows) > limit else None
     return TestPage(items=[_summary(row, counts) for row in page], next_cursor=following, as_of=rows[0][-1])
 
@@ -234,6 +234,6 @@ def _empty_page(conn: Connection, filters: frozenset[str], binds: dict[str, Any]
     return TestPage(items=[], next_cursor=None, as_of=moment)
 
 
-def _cursor_after(row: Row[*tuple[Any, ...]]) -> str:
-    moment = row.sort_at if isinstance(row.sort_at, str) else utc_text(row.sort_at)
-    return encode_cursor(moment, row.id)
+def _cursor_after(row: Sequence[Any]) -> str:
+    test_id, sort_at = row[0], row[7]
+    return encode_cursor(sort_at if isinstance(sort_at, str) else utc_text(sort_at), test_id)
