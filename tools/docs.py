@@ -75,7 +75,9 @@ def _type_name(field: FieldInfo) -> str:
         kind = next(a for a in get_args(field.annotation) if a is not type(None))
     else:
         kind = field.annotation
-    return {SecretStr: "secret", str: "text", bool: "0 or 1", int: "number"}.get(kind, getattr(kind, "__name__", ""))
+    return {SecretStr: "secret", str: "text", bool: "0 or 1", int: "number", Path: "path"}.get(
+        kind, getattr(kind, "__name__", "")
+    )
 
 
 def _default(field: FieldInfo) -> str:
