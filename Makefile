@@ -1,7 +1,7 @@
 # What people and CI run. Every target first makes what it needs; a machine has to bring Python 3.11 and make.
 
-PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell \
-	$(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
+# The first of these that is new enough makes .venv.
+PYTHON ?= python3 python3.13 python3.12 python3.11
 BIN := .venv/bin
 SET_UP := .venv/.set-up
 PIP := $(BIN)/python -m pip -qq --no-input --disable-pip-version-check
@@ -52,9 +52,10 @@ clean: ## Remove everything that is not in the repository's care, .venv included
 
 # Old pips do not know dependency groups.
 $(SET_UP): pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name it with PYTHON=..." >&2; exit 1; }
 	@echo "Setting up .venv ..." >&2
-	@$(PYTHON) -m venv .venv
+	@for python in $(PYTHON); do \
+		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && exec $$python -m venv .venv; \
+	done; echo "Python 3.11 or newer is needed: name it with PYTHON=..." >&2; exit 1
 	@$(PIP) install 'pip>=25.1'
 	@$(PIP) install -c constraints.txt -e '.[demo,postgres]' --group dev
 	@touch $@
