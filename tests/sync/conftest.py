@@ -16,10 +16,13 @@ from testio_mcp.database.tables import metadata
 from testio_mcp.sandbox import Fault, Sandbox, World, serve_sandbox
 from testio_mcp.sync.engine import SyncOptions, SyncSummary, run_sync
 from testio_mcp.sync.progress import silent
+from testio_mcp.sync.run import Entity
 from tests.conftest import SettingsFor
 
+CORE: frozenset[Entity] = frozenset({"features", "tests", "bugs"})
+EVERYTHING: frozenset[Entity] = frozenset()
 VOLATILE = {"synced_at", "gone_at", "completed_at", "changed_at", "run_id"}
-BOOKKEEPING = {"sync_run", "change_log", "dead_letter", "checkpoint", "sync_lease"}
+BOOKKEEPING = {"sync_run", "change_log", "dead_letter", "checkpoint", "sync_lease", "drift", "api_pause", "reader"}
 
 
 def hasty_clock() -> Clock:
@@ -44,9 +47,9 @@ class Account:
     def store(self) -> PersistentCache:
         return self.app.store
 
-    async def sync(self, *, full: bool = False, products: tuple[int, ...] = ()) -> SyncSummary:
-        """Run the sync."""
-        return await run_sync(self.app, SyncOptions(product_ids=products, full=full), silent)
+    async def sync(self, **options: Any) -> SyncSummary:
+        """Run the sync of products, features, tests and bugs, or of what `options` say."""
+        return await run_sync(self.app, SyncOptions(**{"only": CORE, **options}), silent)
 
     def break_with(self, kind: Any, path: str = "", **options: Any) -> None:
         """Switch a fault on."""

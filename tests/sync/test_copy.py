@@ -96,7 +96,7 @@ async def test_an_old_test_that_can_still_change_is_refreshed(account: Account) 
 async def test_only_the_wanted_products_are_copied(account: Account) -> None:
     wanted, other = account.world.product_ids
 
-    await account.sync(products=(wanted,))
+    await account.sync(product_ids=(wanted,))
 
     assert {row["product_id"] for row in await account.rows("test")} == {wanted}
     assert not any(str(other) in request.path for request in account.sandbox.requests)
@@ -104,7 +104,7 @@ async def test_only_the_wanted_products_are_copied(account: Account) -> None:
 
 async def test_an_unknown_product_is_named(account: Account) -> None:
     with pytest.raises(NotFound, match="The account lists no product 5"):
-        await account.sync(products=(5,))
+        await account.sync(product_ids=(5,))
 
 
 async def test_testers_are_one_row_each(account: Account) -> None:

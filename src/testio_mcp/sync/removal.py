@@ -10,7 +10,7 @@ from testio_mcp.database.dialect import BATCH
 from testio_mcp.database.tables import ChangeLog, table_of
 from testio_mcp.database.types import utc_text
 from testio_mcp.sync.counts import counted
-from testio_mcp.sync.resources import Resource
+from testio_mcp.sync.resources import BUGS, TESTS, Resource
 from testio_mcp.sync.rows import Scope
 
 SHRINK_LIMIT = 0.2
@@ -39,7 +39,10 @@ def missing(conn: Connection, resource: Resource, listed: Collection[int], *amon
 
 
 def mark_gone(conn: Connection, resource: Resource, ids: list[int], scope: Scope, run_id: int) -> None:
-    """Note that the account no longer has these records; they stay in the store and leave lists and counts."""
+    """Note that the account no longer has these records; they stay in the store and leave lists and counts.
+
+    A test takes its bugs with it, and should it come back, they are read again.
+    """
     columns = resource.table.c
     product = columns.product_id if "product_id" in columns else columns.id
     for start in range(0, len(ids), BATCH):
@@ -49,5 +52,15 @@ def mark_gone(conn: Connection, resource: Resource, ids: list[int], scope: Scope
             conn.execute(update(resource.table).where(chosen).values(gone_at=scope.now), batch)
         about: dict[str, Any] = {"run_id": run_id, "entity": resource.entity, "changed_at": scope.now}
         about |= {"field": "gone_at", "old_value": None, "new_value": utc_text(scope.now)}
+        if resource is TESTS:
+            _bugs_too(conn, batch["ids"], scope, run_id)
         rows = conn.execute(select(columns.id, product).where(chosen), batch).all()
         conn.execute(insert(table_of(ChangeLog)), [about | {"entity_id": r[0], "product_id": r[1]} for r in rows])
+
+
+def _bugs_too(conn: Connection, test_ids: list[int], scope: Scope, run_id: int) -> None:
+    tests, bugs = TESTS.table.c, BUGS.table.c
+    unread = update(TESTS.table).where(tests.id.in_(test_ids))
+    conn.execute(unread.values(bugs_synced_hash=None, metrics_synced_hash=None))
+    left = conn.execute(select(bugs.id).where(bugs.test_id.in_(test_ids), bugs.gone_at.is_(None)))
+    mark_gone(conn, BUGS, [row[0] for row in left], scope, run_id)

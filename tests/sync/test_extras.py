@@ -1,0 +1,208 @@
+"""What stands beside tests and bugs."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from testio_mcp.errors import RateLimited
+from testio_mcp.sandbox import World
+from testio_mcp.sync.lock import Lease, sync_lock
+from tests.sync.conftest import EVERYTHING, Account
+
+
+@pytest.fixture
+def world() -> World:
+    """A small account: each test costs a request of its own here."""
+    return World(seed=5, products=2, tests_per_product=12, bugs_per_test=1.5)
+
+
+async def test_everything_is_copied_and_a_second_run_asks_little(account: Account) -> None:
+    first = await account.sync(only=EVERYTHING)
+    before = await account.contents()
+    assert first.status == "completed"
+    for table in (
+        "execution",
+        "test_metric",
+        "test_story_result",
+        "test_environment",
+        "test_template",
+        "reject_reason",
+    ):
+        assert before[table], table
+
+    again = await account.sync(only=EVERYTHING)
+
+    assert await account.contents() == before
+    # Products; features and newest tests of two products; bugs of open tests; newest executions.
+    assert again.requests == 1 + 2 * 2 + 1 + 1
+
+
+async def test_metrics_are_those_of_the_single_answer(account: Account) -> None:
+    await account.sync(only=EVERYTHING)
+
+    metrics = {row["id"]: row for row in await account.rows("test_metric")}
+    ran = {
+        test_id
+        for product_id in account.world.product_ids
+        for test_id in account.world.test_ids(product_id)
+        if account.world.test(test_id)["status"] not in ("initialized", "waiting", "cancelled")
+    }
+    assert set(metrics) == ran
+    for test_id, row in metrics.items():
+        told = account.world.test(test_id)["analytics"]
+        assert (row["testers"], row["total_bugs"], row["failed_user_stories"]) == (
+            told["testers_count"],
+            told["total_bugs"],
+            told["failed_user_stories"],
+        )
+
+
+async def test_metrics_are_read_again_when_a_bug_changes(account: Account) -> None:
+    await account.sync(only=EVERYTHING)
+    bug = account.world.open_bugs(account.world.product_ids[0])[0]
+    test_id = account.world.bug(bug.id)["test"]["id"]
+    account.world.add_bug(test_id)
+    account.sandbox.requests.clear()
+
+    await account.sync(only=EVERYTHING)
+
+    asked = [request.path for request in account.sandbox.requests if request.path.startswith("/exploratory_tests/")]
+    assert f"/exploratory_tests/{test_id}" in asked
+
+
+async def test_executions_know_their_tester_and_device(account: Account) -> None:
+    await account.sync(only=frozenset({"tests", "executions"}))
+
+    executions = await account.rows("execution")
+    people = {row["id"] for row in await account.rows("person")}
+    assert {row["executed_by_id"] for row in executions} - {None} <= people
+    assert {row["execution_id"] for row in await account.rows("execution_device")} == {
+        row["id"] for row in executions
+    }
+
+
+async def test_an_account_without_templates_is_no_problem(account: Account) -> None:
+    account.break_with("error", "test_templates", status=404)
+    account.break_with("error", "test_environments", status=403)
+
+    assert (await account.sync(only=EVERYTHING)).status == "completed"
+
+
+async def test_only_one_kind_is_copied_on_request(account: Account) -> None:
+    await account.sync(only=frozenset({"features"}))
+
+    filled = {name for name, rows in (await account.contents()).items() if rows}
+    assert filled <= {"product", "section", "feature", "feature_section", "user_story"}
+
+
+async def test_older_tests_are_left_out_on_request(account: Account) -> None:
+    since = (account.world.now - timedelta(days=60)).date()
+
+    await account.sync(since=since)
+
+    older = [row for row in await account.rows("test") if row["end_at"] and row["end_at"].date() < since]
+    wanted = [
+        test_id
+        for product_id in account.world.product_ids
+        for test_id in account.world.test_ids(product_id)
+        if (end := account.world.test(test_id)["end_at"])
+        and datetime.fromisoformat(end).astimezone(UTC).date() >= since
+    ]
+    assert len(older) < 25 * len(account.world.product_ids)
+    assert set(wanted) <= {row["id"] for row in await account.rows("test")}
+    tests = [row["completed_at"] for row in await account.rows("checkpoint", resource="tests")]
+    assert not any(tests)
+
+
+async def test_deleted_records_are_gone_after_a_complete_listing_only(account: Account) -> None:
+    await account.sync()
+    product = account.world.product_ids[0]
+    deleted = account.world.test_ids(product)[-1]
+    account.world.delete_test(deleted)
+
+    await account.sync()
+    assert [row["gone_at"] for row in await account.rows("test", id=deleted)] == [None]
+
+    await account.sync(full=True)
+    assert [row["gone_at"] is not None for row in await account.rows("test", id=deleted)] == [True]
+    lines = await account.rows("change_log", entity="test", entity_id=deleted)
+    assert [line["field"] for line in lines] == ["gone_at"]
+
+
+async def test_a_deleted_bug_leaves_the_counts(account: Account) -> None:
+    await account.sync()
+    product = account.world.product_ids[0]
+    account.world.delete_bug(account.world.open_bugs(product)[0].id)
+
+    await account.sync()
+
+    assert await account.counts() == account.truth()
+
+
+async def test_a_list_that_shrinks_suspiciously_is_not_believed(account: Account) -> None:
+    await account.sync()
+    before = await account.counts()
+    product = account.world.product_ids[0]
+    for test_id in account.world.test_ids(product)[-6:]:
+        account.world.delete_test(test_id)
+
+    doubtful = await account.sync(full=True)
+
+    assert doubtful.status == "incomplete"
+    assert f"list of product {product}" in {row["record_key"] for row in await account.rows("dead_letter")}
+    assert await account.counts() == before
+
+    believed = await account.sync(full=True, accept_deletions=True)
+
+    assert believed.status == "completed"
+    assert await account.counts() == account.truth()
+
+
+async def test_an_open_test_that_the_api_denies_twice_is_gone(account: Account) -> None:
+    product = account.world.product_ids[0]
+    oldest = account.world.test_ids(product)[-1]
+    account.world.update_test(oldest, status="locked")
+    await account.sync()
+    # Fill the first page, so that the walk ends before it reaches the test.
+    for _ in range(25):
+        account.world.add_test(product)
+    await account.sync()
+    account.world.delete_test(oldest)
+
+    first = await account.sync()
+    assert first.status == "incomplete"
+    assert [row["gone_at"] for row in await account.rows("test", id=oldest)] == [None]
+
+    assert (await account.sync()).status == "completed"
+    assert [row["gone_at"] is not None for row in await account.rows("test", id=oldest)] == [True]
+
+
+async def test_a_holder_who_lost_the_lease_writes_nothing(account: Account) -> None:
+    async with sync_lock(account.store) as late:
+        pass
+    async with sync_lock(account.store) as current:
+        assert current.fence == late.fence + 1
+        await account.store.write(current.confirm)
+        with pytest.raises(Exception, match="taken over"):
+            await account.store.write(late.confirm)
+    assert isinstance(late, Lease)
+
+
+async def test_a_long_pause_is_kept_across_runs(account: Account) -> None:
+    account.break_with("rate_limit", times=1, retry_after="900")
+    with pytest.raises(RateLimited):
+        await account.sync()
+    account.sandbox.requests.clear()
+
+    (pause,) = await account.rows("api_pause")
+    assert pause["until"] > datetime.now(UTC) + timedelta(seconds=800)
+
+
+async def test_departures_from_the_reference_are_counted(account: Account) -> None:
+    account.break_with("retype", "bugs", field="bugs.*.severity", value="blocker")
+
+    await account.sync()
+
+    drift = {(row["resource"], row["note"]): row["records"] for row in await account.rows("drift")}
+    assert drift["bugs", "severity=blocker"] == len(await account.rows("bug"))
+    assert {row["level"] for row in await account.rows("bug")} == {"none"}
