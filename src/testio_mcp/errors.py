@@ -147,6 +147,12 @@ class StoreCorrupt(StoreError):
     code = "store_corrupt"
 
 
+class StoreForeign(StoreCorrupt):
+    """The database holds another program's tables."""
+
+    code = "store_foreign"
+
+
 class StoreTooNew(StoreError):
     """The store was written by a newer version of this program."""
 

@@ -67,6 +67,8 @@ class Settings(BaseSettings):
             raise ValueError("customer_api_base_url must start with https:// (http:// only on loopback)")
         if url.username or url.password:
             raise ValueError("customer_api_base_url must not hold a user name or password")
+        if not url.hostname or url.port == 0:  # `port` raises ValueError for what is no port
+            raise ValueError("customer_api_base_url must name a host")
         return self
 
 

@@ -198,6 +198,11 @@ class PersistentCache:
         await self.close()
 
 
+def open_postgresql(database_url: str, schema: str) -> AsyncEngine:
+    """An engine for a PostgreSQL store as it is. Raises `BadInput` for an unusable address."""
+    return _postgresql_engine(_parse(database_url), schema)
+
+
 def _parse(database_url: str) -> URL:
     try:
         url = make_url(database_url)

@@ -70,11 +70,15 @@ def create_async_engine_for_sqlite(db_path: str | Path) -> AsyncEngine:
     return engine
 
 
-def create_sqlite_reader(db_path: Path, readers: int) -> Engine:
-    """A read-only engine in autocommit mode for `readers` threads."""
+def create_sqlite_reader(db_path: Path, readers: int, *, immutable: bool = False) -> Engine:
+    """A read-only engine in autocommit mode for `readers` threads.
+
+    `immutable` is for a file that nobody writes to: SQLite then needs neither locks nor files beside it.
+    """
     name = f"file:{quote(str(db_path.absolute()))}"
+    query = {"mode": "ro", "uri": "true"} | ({"immutable": "1"} if immutable else {})
     engine = create_engine(
-        URL.create("sqlite", database=name, query={"mode": "ro", "uri": "true"}),
+        URL.create("sqlite", database=name, query=query),
         isolation_level="AUTOCOMMIT",
         skip_autocommit_rollback=True,
         pool_size=readers,

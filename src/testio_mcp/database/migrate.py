@@ -11,7 +11,7 @@ from sqlalchemy import Connection, event, inspect, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from testio_mcp import faultpoints
-from testio_mcp.errors import StoreCorrupt, StoreTooNew
+from testio_mcp.errors import StoreForeign, StoreTooNew
 
 # Every revision this build knows, oldest first; a test compares it with the migration scripts.
 REVISIONS = ("0001",)
@@ -29,16 +29,16 @@ def refuse_newer(revision: str | None, place: str) -> None:
 
 
 def refuse_foreign(tables: Iterable[str], place: str) -> None:
-    """Raise `StoreCorrupt` for a database without a revision that holds tables: another program's."""
+    """Raise `StoreForeign` for a database without a revision that holds tables: another program's."""
     if any(name != "alembic_version" for name in tables):
-        raise StoreCorrupt(
+        raise StoreForeign(
             f"The database {place} holds tables of another program.",
             "Set TESTIO_DB_PATH to another file, or TESTIO_DATABASE_SCHEMA to another schema.",
         )
 
 
 def current_revision(connection: Connection, place: str) -> str | None:
-    """The store's revision, or None for a store without a schema. Raises `StoreCorrupt` for a foreign database."""
+    """The store's revision, or None for a store without a schema. Raises `StoreForeign`."""
     tables = inspect(connection).get_table_names()
     found = None
     if "alembic_version" in tables:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 INCOMPLETE = 3
 """Exit code of a sync that left records behind."""
 INTERRUPTED = 130
-_OWN_COMMANDS = frozenset({"serve", "db", "sandbox", "demo", "--version"})
+_OWN_COMMANDS = frozenset({"serve", "db", "sandbox", "demo", "doctor", "--version"})
 _GROUPS = {"products": "Products.", "tests": "Exploratory tests."}
 logger = logging.getLogger(__name__)
 _ABOUT = """Ask questions about Test IO crowdtesting data.

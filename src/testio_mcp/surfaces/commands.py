@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
+from testio_mcp.surfaces.repairs import add_repairs
 from testio_mcp.surfaces.terminal import show, talk
 
 if TYPE_CHECKING:
@@ -17,9 +18,10 @@ database = typer.Typer(no_args_is_help=True)
 
 
 def run_commands(program: typer.Typer) -> None:
-    """Add serve, sandbox and demo to the program."""
+    """Add serve, sandbox, demo and doctor to the program."""
     for function in (serve, sandbox, demo):
         program.command(short_help=(function.__doc__ or "").partition("\n")[0])(function)
+    add_repairs(program, database)
 
 
 def serve(
@@ -89,7 +91,7 @@ def check() -> None:
     for line in found:
         typer.echo(line)
     if found:
-        talk("The store is damaged. Move the file away and sync again, or use a copy from 'backups' beside it.")
+        talk("The store is damaged. 'testio-mcp doctor --repair' puts it aside and restores the newest sound backup.")
         raise typer.Exit(1)
     talk("The store is sound.")
 

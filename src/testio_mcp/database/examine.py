@@ -1,0 +1,82 @@
+"""Looking at a store that may be damaged, of any revision, or in a closed directory: nothing is changed."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from testio_mcp.database.engine import create_sqlite_reader
+from testio_mcp.database.faults import store_errors
+from testio_mcp.database.migrate import HEAD, current_revision, refuse_newer
+from testio_mcp.database.tables import metadata
+from testio_mcp.errors import StoreCorrupt
+
+_COLUMNS = {
+    "sqlite": "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table'",
+    "postgresql": (
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema()"
+    ),
+}
+
+
+def files_of(db_path: Path) -> list[Path]:
+    """The files that a SQLite store consists of, main file first; only those that exist."""
+    names = (db_path.name + suffix for suffix in ("", "-journal", "-wal", "-shm"))
+    return [path for path in map(db_path.with_name, names) if path.exists()]
+
+
+@contextmanager
+def reading(db_path: Path, *, at_rest: bool = False) -> Iterator[Connection]:
+    """A read-only connection that neither creates nor migrates nor checkpoints.
+
+    `at_rest` says that nobody writes to the file, so that none is made beside it. Raises a `StoreError`.
+    """
+    log = db_path.with_name(f"{db_path.name}-wal")
+    is_closed = not os.access(db_path.parent, os.W_OK) and not (log.exists() and log.stat().st_size)
+    engine = create_sqlite_reader(db_path, 1, immutable=at_rest or is_closed)
+    try:
+        with store_errors(str(db_path)), engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def revision_of(conn: Connection, place: str) -> str | None:
+    """The store's revision, None for an empty store. Raises `StoreTooNew` or `StoreForeign`."""
+    revision = current_revision(conn, place)
+    refuse_newer(revision, place)
+    return revision
+
+
+def find_damage(conn: Connection, revision: str | None) -> list[str]:
+    """What is wrong inside a SQLite store; an empty list for a sound one.
+
+    The integrity check reads every page; a damaged name is only seen by comparing the schema.
+    """
+    found = [str(row[0]) for row in conn.exec_driver_sql("PRAGMA integrity_check")]
+    damage = [] if found == ["ok"] else found
+    return damage + missing_parts(conn) if revision == HEAD else damage
+
+
+def missing_parts(conn: Connection) -> list[str]:
+    """Columns of the newest schema that the store lacks."""
+    present = {tuple(row) for row in conn.exec_driver_sql(_COLUMNS[conn.dialect.name])}
+    wanted = [(table.name, column.name) for table in metadata.sorted_tables for column in table.c]
+    return [f"column {table}.{column} is missing" for table, column in wanted if (table, column) not in present]
+
+
+def refuse_damaged(db_path: Path, *, at_rest: bool = False) -> None:
+    """Raise a `StoreError` unless the file is a sound store that this build can use."""
+    with reading(db_path, at_rest=at_rest) as conn:
+        damage = find_damage(conn, revision_of(conn, str(db_path)))
+    if damage:
+        more = f", and {len(damage) - 1} more" if len(damage) > 1 else ""
+        raise StoreCorrupt(
+            f"The store {db_path} is damaged: {_line(damage[0])}{more}.", "Run 'testio-mcp doctor --repair'."
+        )
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:120]

@@ -1,0 +1,205 @@
+"""Putting another file in the place of a SQLite store. What was there is kept, byte by byte, in `aside`."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from testio_mcp.database.backup import backup_directory, list_backups
+from testio_mcp.database.examine import files_of, refuse_damaged
+from testio_mcp.database.faults import store_errors
+from testio_mcp.errors import Conflict, NotFound, StoreBusy, StoreCorrupt, StoreError, StoreForeign, StoreReadOnly
+
+# While a connection in WAL mode is open it holds a shared lock on these bytes of the main file.
+_SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What was done: the backup now in use (None for a fresh start), where the old files are, what was unusable."""
+
+    backup: Path | None
+    aside: Path | None
+    unusable: tuple[Path, ...] = ()
+
+
+@contextmanager
+def without_syncs(db_path: Path) -> Iterator[None]:
+    """Keep syncs out, on a damaged file as well. Raises `Conflict` while one runs."""
+    lock = FileLock(db_path.with_name(f"{db_path.name}.sync-lock"), timeout=0, mode=0o600)
+    with store_errors(str(db_path)):
+        if not db_path.parent.is_dir():
+            raise NotFound(f"There is no directory {db_path.parent}.", "Correct TESTIO_DB_PATH.")
+        if not os.access(db_path.parent, os.W_OK):
+            raise StoreReadOnly(f"The directory {db_path.parent} cannot be written.", "Make it writable.")
+        try:
+            lock.acquire()
+        except Timeout:
+            raise Conflict(f"A sync of the store {db_path} is running.", "Wait until it ends.") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+@contextmanager
+def _without_readers(db_path: Path) -> Iterator[None]:
+    """Keep every process out that would have the store open while it is replaced. Raises `StoreBusy`.
+
+    A server would go on with the old file unnoticed. The lock ends as soon as this process closes the file anywhere.
+    """
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # Windows moves no file that is open, so there is nothing to guard
+        yield
+        return
+    if not db_path.is_file():
+        yield
+        return
+    with db_path.open("rb+") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, _SHARED_SIZE, _SHARED_FIRST)
+        except BlockingIOError:
+            raise StoreBusy(
+                f"Another process has the store {db_path} open.", "End it, such as a running server, and try again."
+            ) from None
+        yield
+
+
+def verify_backup(path: Path) -> None:
+    """Raise a `StoreError` unless the backup is a sound store of a revision that this build knows."""
+    refuse_damaged(path, at_rest=True)
+
+
+def complaint(path: Path) -> str | None:
+    """What is wrong with a backup; None for a sound one."""
+    try:
+        verify_backup(path)
+    except StoreError as error:
+        return error.message
+    return None
+
+
+def find_backup(db_path: Path, name: str) -> Path:
+    """The backup of that name. Raises `NotFound`."""
+    for path in list_backups(db_path):
+        if name == path.name:
+            return path
+    raise NotFound(f"There is no backup {name!r} of this store.", "'testio-mcp db backups' lists them.")
+
+
+def newest_sound_backup(db_path: Path) -> tuple[Path | None, tuple[Path, ...]]:
+    """The newest backup that passes its verification, and the newer ones that do not."""
+    unusable: list[Path] = []
+    for path in list_backups(db_path):
+        if complaint(path) is None:
+            return path, tuple(unusable)
+        unusable.append(path)
+    return None, tuple(unusable)
+
+
+def restore(db_path: Path, name: str | None = None) -> Restored:
+    """Put a backup in the place of the store; by default the newest that is sound.
+
+    Raises `NotFound` without such a backup and a `StoreError` for a damaged one; nothing is changed then.
+    """
+    with without_syncs(db_path):
+        if name is None:
+            backup, unusable = newest_sound_backup(db_path)
+        else:
+            backup, unusable = find_backup(db_path, name), ()
+        if backup is None:
+            place = backup_directory(db_path)
+            raise NotFound(f"There is no sound backup in {place}.", "'testio-mcp doctor --repair' starts afresh.")
+        with _without_readers(db_path):
+            return Restored(backup, _replace(db_path, backup), unusable)
+
+
+def repair(db_path: Path) -> Restored | None:
+    """Replace a damaged store by its newest sound backup, or by nothing; None when there is no damage.
+
+    Raises the `StoreError` of a store that cannot be used for another reason: moving it would not help.
+    """
+    with without_syncs(db_path):
+        if not db_path.exists() or not _is_damaged(db_path):
+            return None
+        backup, unusable = newest_sound_backup(db_path)
+        with _without_readers(db_path):
+            return Restored(backup, _replace(db_path, backup), unusable)
+
+
+def _is_damaged(db_path: Path) -> bool:
+    try:
+        refuse_damaged(db_path)
+    except StoreForeign:
+        raise
+    except StoreCorrupt:
+        return True
+    return False
+
+
+def _replace(db_path: Path, backup: Path | None) -> Path | None:
+    """Put a copy of `backup`, or nothing, in the place of the store; return where the old files are.
+
+    Killed at any moment, it leaves the old store, the old store without its log, or the new one, and all old files
+    in `aside` before the first of them goes.
+    """
+    fresh = db_path.with_name(f"{db_path.name}.restoring")
+    if backup is not None:
+        fresh.unlink(missing_ok=True)
+        with backup.open("rb") as source, os.fdopen(_create(fresh), "wb") as target:
+            shutil.copyfileobj(source, target)
+            target.flush()
+            os.fsync(target.fileno())
+    try:
+        if backup is not None:
+            verify_backup(fresh)
+        aside = _keep(db_path)
+        # The log goes first: beside another main file it would be replayed into it.
+        for path in reversed(files_of(db_path)):
+            if path != db_path or backup is None:
+                path.unlink()
+        if backup is not None:
+            fresh.replace(db_path)
+        _flush(db_path.parent)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return aside
+
+
+def _create(path: Path) -> int:
+    return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+
+
+def _keep(db_path: Path) -> Path | None:
+    """Give the store's files a second name, or where that is not possible a copy, in a directory of their own."""
+    files = files_of(db_path)
+    if not files:
+        return None
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+    aside = db_path.parent / "aside" / stamp
+    aside.parent.mkdir(mode=0o700, exist_ok=True)
+    aside.mkdir(mode=0o700)
+    for path in files:
+        kept = aside / path.name
+        with suppress(OSError):
+            os.link(path, kept)
+        if not kept.exists():
+            shutil.copy2(path, kept)
+            _flush(kept)
+        kept.chmod(0o600)
+    _flush(aside)
+    return aside
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,73 @@
+"""The examination: every check in order, whatever state the installation is in."""
+
+from collections.abc import Callable
+
+from testio_mcp.doctor.case import Case, gather
+from testio_mcp.doctor.findings import Diagnosis, Finding, Verdict, fail, skip
+from testio_mcp.doctor.machine import check_disk, check_file_system, check_modes, check_python, check_sqlite
+from testio_mcp.doctor.network import check_api, check_ca, check_clock, check_proxy, check_token
+from testio_mcp.doctor.stores import (
+    check_backups,
+    check_drift,
+    check_integrity,
+    check_problems,
+    check_schema,
+    check_store,
+    check_sync,
+)
+from testio_mcp.errors import TestioError
+from testio_mcp.settings import Settings, load_settings
+
+Check = Callable[[Case], Verdict]
+WITHOUT_SETTINGS: tuple[tuple[str, Callable[[], Verdict]], ...] = (("python", check_python), ("sqlite", check_sqlite))
+CHECKS: tuple[tuple[str, Check], ...] = (
+    ("store", check_store),
+    ("integrity", check_integrity),
+    ("schema", check_schema),
+    ("backups", check_backups),
+    ("file modes", check_modes),
+    ("file system", check_file_system),
+    ("disk space", check_disk),
+    ("sync", check_sync),
+    ("problems", check_problems),
+    ("drift", check_drift),
+    ("proxy", check_proxy),
+    ("CA file", check_ca),
+    ("API", check_api),
+    ("clock", check_clock),
+    ("token", check_token),
+)
+_SHORTEST_SECRET = 6
+"""Shorter secrets are no secrets, and hiding them would hide ordinary words."""
+
+
+async def examine() -> Diagnosis:
+    """Examine this installation with the settings of the environment. Raises nothing that a person could mend."""
+    verdicts = [(name, check()) for name, check in WITHOUT_SETTINGS]
+    try:
+        settings = load_settings()
+    except TestioError as error:
+        verdicts.append(("settings", fail(error.message, error.next_step)))
+        verdicts += [(name, skip("needs the settings")) for name, _ in CHECKS]
+        return _diagnosis(verdicts, ())
+    case = await gather(settings)
+    return _diagnosis(verdicts + [(name, check(case)) for name, check in CHECKS], _secrets(settings))
+
+
+def _secrets(settings: Settings) -> tuple[str, ...]:
+    given = (settings.customer_api_token, settings.http_token, settings.database_url)
+    values = [secret.get_secret_value().strip() for secret in given if secret is not None]
+    return tuple(value for value in values if len(value) >= _SHORTEST_SECRET)
+
+
+def _diagnosis(verdicts: list[tuple[str, Verdict]], secrets: tuple[str, ...]) -> Diagnosis:
+    def hidden(text: str | None) -> str | None:
+        for secret in secrets:
+            text = text and text.replace(secret, "***")
+        return text
+
+    findings = [
+        Finding(check=name, state=v.state, found=hidden(v.found) or "", fix=hidden(v.fix)) for name, v in verdicts
+    ]
+    states = {finding.state for finding in findings}
+    return Diagnosis(status="fail" if "fail" in states else "warn" if "warn" in states else "ok", checks=findings)

@@ -1,0 +1,140 @@
+"""Checks of the machine: versions, files, disk."""
+
+import platform
+import shutil
+import sqlite3
+import stat
+import sys
+from pathlib import Path
+
+from testio_mcp.database.backup import backup_directory, list_backups
+from testio_mcp.database.examine import files_of
+from testio_mcp.doctor.case import Case
+from testio_mcp.doctor.findings import Verdict, fail, ok, skip, warn
+
+NEEDED_PYTHON = (3, 11)
+NEEDED_SQLITE = (3, 35, 0)
+WAL_RESET_BUG = ((3, 7, 0), (3, 51, 2))
+_FIXED_EARLIER = frozenset({(3, 44, 6), (3, 50, 7)})
+NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre", "gpfs", "davfs"})
+SHARED = frozenset({"9p", "virtiofs", "vboxsf", "fuse.sshfs", "fuse.rclone", "fuse.s3fs", "fuse.vmhgfs-fuse"})
+_MIB = 2**20
+_TIGHT, _ROOMY = 20 * _MIB, 100 * _MIB
+
+
+def check_python(_: Case | None = None) -> Verdict:
+    """The interpreter."""
+    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    if sys.version_info < NEEDED_PYTHON:
+        return fail(found, "Install Python 3.11 or newer.")
+    return ok(found)
+
+
+def check_sqlite(_: Case | None = None) -> Verdict:
+    """The library that Python was built with."""
+    return judge_sqlite(sqlite3.sqlite_version_info)
+
+
+def judge_sqlite(version: tuple[int, ...]) -> Verdict:
+    """What is known of a version of SQLite."""
+    found = ".".join(map(str, version))
+    if version < NEEDED_SQLITE:
+        return fail(found, "Install a Python that is built with SQLite 3.35 or newer.")
+    first, last = WAL_RESET_BUG
+    if first <= version <= last and version not in _FIXED_EARLIER:
+        return warn(
+            f"{found} has the WAL-reset bug; harmless here, because one connection writes at a time",
+            "Nothing urgent: SQLite 3.51.3 has the correction.",
+        )
+    return ok(found)
+
+
+def check_disk(case: Case) -> Verdict:
+    """Room for the store to grow, and for the backup before a migration."""
+    if case.settings.database_url is not None:
+        return skip("the store is on a server")
+    free = shutil.disk_usage(_existing(case.settings.db_path.parent)).free
+    size = sum(path.stat().st_size for path in files_of(case.settings.db_path))
+    found = f"{_mib(free)} free, the store takes {_mib(size)}"
+    if free < _TIGHT:
+        return fail(found, "Free some space: a sync fails when the disk is full.")
+    if free < 2 * size + _ROOMY:
+        return warn(found, "Free some space: a backup needs as much as the store.")
+    return ok(found)
+
+
+def _mib(size: int) -> str:
+    return f"{size / _MIB:.1f} MiB" if size < 1024 * _MIB else f"{size / _MIB / 1024:.1f} GiB"
+
+
+def _existing(path: Path) -> Path:
+    return next(place for place in (path, *path.parents) if place.is_dir())
+
+
+def check_modes(case: Case) -> Verdict:
+    """Only the owner may read the store, its backups, and a `.env` file that holds a token."""
+    if sys.platform == "win32":
+        return skip("this system has no file modes")
+    open_files = [path for path in _private_files(case) if _mode(path) & 0o077]
+    directory = case.settings.db_path.parent
+    directories = [path for path in (directory, backup_directory(case.settings.db_path)) if path.is_dir()]
+    open_directories = [path for path in directories if _mode(path) & 0o077]
+    fixes = [
+        f"chmod {mode} {' '.join(map(str, paths))}"
+        for mode, paths in (("600", open_files), ("700", open_directories))
+        if paths
+    ]
+    if not fixes:
+        return ok("only this user may read the store")
+    found = "; ".join(f"{path.name} is {_mode(path):04o}" for path in (*open_files, *open_directories))
+    # Behind a closed directory an open file cannot be reached, and an open directory shows names alone.
+    is_exposed = any(_mode(path.parent) & 0o011 for path in open_files)
+    return (fail if is_exposed else warn)(f"others may look: {found}", "; ".join(fixes))
+
+
+def _private_files(case: Case) -> list[Path]:
+    env = Path(".env")
+    holds_secret = env.is_file() and b"TESTIO_" in env.read_bytes()[:65536]
+    if case.settings.database_url is not None:
+        return [env.absolute()] if holds_secret else []
+    store = case.settings.db_path
+    return [*files_of(store), *list_backups(store), *([env.absolute()] if holds_secret else [])]
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def check_file_system(case: Case) -> Verdict:
+    """A write-ahead log needs memory that all processes share, which network file systems do not offer."""
+    if case.settings.database_url is not None:
+        return skip("the store is on a server")
+    mounts = Path("/proc/self/mounts")
+    if not mounts.exists():
+        return skip("this system does not tell the kind of a file system")
+    place = _existing(case.settings.db_path.parent).resolve()
+    return judge_file_system(kind_of(place, mounts.read_text(errors="replace")))
+
+
+def kind_of(place: Path, mounts: str) -> str:
+    """The kind of the file system that holds `place`, by the text of /proc/self/mounts."""
+    kind, best = "unknown", -1
+    for line in mounts.splitlines():
+        _, point, found, *_ = line.split(" ")
+        where = point.encode().decode("unicode_escape")
+        # The last of several mounts on one point is the one that shows.
+        if place.is_relative_to(where) and len(where) >= best:
+            kind, best = found, len(where)
+    return kind
+
+
+def judge_file_system(kind: str) -> Verdict:
+    """Whether a store may live on a file system of that kind."""
+    if kind in NETWORK:
+        return fail(
+            f"{kind}: a network file system, on which a store gets damaged",
+            "Set TESTIO_DB_PATH to a local disk, or use PostgreSQL (TESTIO_DATABASE_URL).",
+        )
+    if kind in SHARED:
+        return warn(f"{kind}: shared with another machine", "Use the store from one machine only, or a local disk.")
+    return ok(f"{kind}: local")
