@@ -63,7 +63,7 @@ def own_copy(synced: Copy, tmp_path: Path) -> Copy:
     return Copy(path, synced.product_id, synced.test_id)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(synced: Copy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]:
     """An HTTP server on the synced store."""
     with http_server(synced.environment, tmp_path_factory.mktemp("http")) as running:

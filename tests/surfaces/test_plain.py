@@ -1,13 +1,17 @@
 """Answers as text, and answers cut to fit."""
 
+import io
 import json
+import unicodedata
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from testio_mcp.surfaces.budget import REPLY_BYTES, fitting, shortened, size
 from testio_mcp.surfaces.plain import table, text, tsv
 from testio_mcp.surfaces.signatures import flags
+from testio_mcp.surfaces.terminal import show_record
 
 
 def test_a_table_has_a_column_for_what_has_a_value() -> None:
@@ -28,6 +32,16 @@ def test_a_cell_never_breaks_its_table() -> None:
         "x, a b c d e f",
         "1.5",
     ]
+
+
+def test_text_does_not_steer_a_terminal() -> None:
+    nasty = "\x1b]0;title\x07 \x9b31m\x7f\0 \r\nsecond line"
+    shown = io.StringIO()
+    show_record(Console(file=shown, width=80, force_terminal=False), {"text": nasty, "items_": [{"title": nasty}]})
+    show_record(Console(file=shown, width=80, force_terminal=False), {"items": [{"title": nasty}]})
+    for said in (shown.getvalue(), text({"text": nasty, "parts": [{"x": nasty}]})):
+        assert "second line" in said
+        assert not [char for char in said if char != "\n" and char != "\t" and unicodedata.category(char) == "Cc"]
 
 
 def test_details_come_before_their_tables_and_pages_before_what_is_said_of_them() -> None:

@@ -8,6 +8,14 @@ from typing import Any
 Json = dict[str, Any]
 _BREAKS = re.compile(r"[\t\r\n\v\f\x85\u2028\u2029]+")
 
+# Text by strangers must not steer a terminal; a line break and a tab are text.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def readable(text: str) -> str:
+    """Text whose control characters, line breaks and tabs apart, are visible marks."""
+    return _CONTROLS.sub("\ufffd", text.replace("\r\n", "\n"))
+
 
 def is_table(value: object) -> bool:
     """Whether a value is a list of records."""
@@ -24,7 +32,7 @@ def cell(value: object) -> str:
         return ", ".join(cell(item) for item in value)
     if isinstance(value, dict):
         return ", ".join(f"{key} {cell(item)}" for key, item in value.items() if item not in (None, [], {}, ""))
-    return _BREAKS.sub(" ", value) if isinstance(value, str) else json.dumps(value)
+    return readable(_BREAKS.sub(" ", value)) if isinstance(value, str) else json.dumps(value)
 
 
 def flat(record: Mapping[str, Any], prefix: str = "") -> Json:
@@ -69,4 +77,4 @@ def _is_said(name: str, value: object) -> bool:
 
 
 def _value(value: object) -> str:
-    return value.replace("\r\n", "\n").replace("\n", "\n  ") if isinstance(value, str) else cell(value)
+    return readable(value).replace("\n", "\n  ") if isinstance(value, str) else cell(value)

@@ -98,7 +98,7 @@ def _parts(answer: Mapping[str, Any], width: int) -> Iterator[RenderableType]:
 
 
 def _shown(value: object) -> str:
-    return value.strip() if isinstance(value, str) and "\n" in value else moment(value)
+    return plain.readable(value.strip()) if isinstance(value, str) and "\n" in value else moment(value)
 
 
 def grid(records: Sequence[Mapping[str, Any]], width: int, title: str = "") -> Table:
