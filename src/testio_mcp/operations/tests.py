@@ -32,6 +32,7 @@ TestStatus = Literal["initialized", "customer_finalized", "waiting", "running", 
 TestingType = Literal["rapid", "focused", "coverage", "usability", "custom", "test_case"]
 Sort = Literal["newest", "oldest"]
 
+_BEFORE_ALL = -1
 _test, _bug, _product = table_of(Test).c, table_of(Bug).c, table_of(Product).c
 
 
@@ -114,7 +115,7 @@ def _branch(status: int | None, sort: Sort, filters: frozenset[str]) -> Select[A
         "ended": _test.end_at.is_not(None),
         "from": _test.sort_at >= bindparam("end_from", type_=_test.sort_at.type),
         "to": _test.sort_at < bindparam("end_before", type_=_test.sort_at.type),
-        "cursor": position < last if sort == "newest" else position > last,
+        "last": position < last if sort == "newest" else position > last,
     }
     chosen = [condition for name, condition in conditions.items() if name in filters]
     if status is not None:
@@ -169,10 +170,24 @@ def _filters(given: dict[str, Any]) -> dict[str, Any]:
         values["to"] = {"end_before": _day(given["end_to"] + timedelta(days=1))}
     if "from" in values or "to" in values:
         values["ended"] = {}
+    if last := _last(given, values):
+        values["last"] = {"last_sort_at": last[0], "last_id": last[1]}
+    return values
+
+
+def _last(given: dict[str, Any], values: dict[str, Any]) -> tuple[datetime, int] | None:
+    """The position after which the page begins: the cursor's, or that of the date at which the list begins.
+
+    It takes the place of that date: of two bounds on one side SQLite would start from either, and walk up to the
+    other.
+    """
+    newest = given["sort"] == "newest"
+    begin = values.pop("to" if newest else "from", {})
+    positions = [(moment, _BEFORE_ALL) for moment in begin.values()]
     if given["cursor"]:
         sort_at, last_id = decode_cursor(given["cursor"], datetime, int)
-        values["cursor"] = {"last_sort_at": sort_at, "last_id": last_id}
-    return values
+        positions.append((sort_at, last_id))
+    return (min if newest else max)(positions, default=None)
 
 
 def _summary(row: Sequence[Any], counts: dict[int, BugCounts]) -> TestSummary:
