@@ -17,8 +17,8 @@ from tests.conftest import SettingsFor
 
 _FIRST = datetime(2026, 3, 1, tzinfo=UTC)
 # The first and last moment of each of four days, two tests of one moment, and a draft.
-_ENDS = [_FIRST + timedelta(days=n, microseconds=m) for n in range(4) for m in (0, 86_399_999_999)]
-_ENDS += [_ENDS[2], None]  # type: ignore[list-item]
+_DAYS = [_FIRST + timedelta(days=n, microseconds=m) for n in range(4) for m in (0, 86_399_999_999)]
+_ENDS = (*_DAYS, _DAYS[2], None)
 
 
 @pytest.fixture
