@@ -1,6 +1,5 @@
 """A simulated account on real HTTP and an app whose store is a real database."""
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -9,7 +8,6 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, select
 
-from testio_mcp.api.clock import Clock
 from testio_mcp.app import App
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.database.tables import metadata
@@ -18,21 +16,12 @@ from testio_mcp.sync.engine import SyncOptions, SyncSummary, run_sync
 from testio_mcp.sync.progress import silent
 from testio_mcp.sync.run import Entity
 from tests.conftest import SettingsFor
+from tests.support.hasty import hasty_clock
 
 CORE: frozenset[Entity] = frozenset({"features", "tests", "bugs"})
 EVERYTHING: frozenset[Entity] = frozenset()
 VOLATILE = {"synced_at", "gone_at", "completed_at", "changed_at", "run_id"}
 BOOKKEEPING = {"sync_run", "change_log", "dead_letter", "checkpoint", "sync_lease", "drift", "api_pause", "reader"}
-
-
-def hasty_clock() -> Clock:
-    """The program's clock with waits that end at once; time passes as if they had been waited."""
-    skipped = [0.0]
-
-    async def sleep(seconds: float) -> None:
-        skipped[0] += seconds
-
-    return Clock(monotonic=lambda: time.monotonic() + skipped[0], sleep=sleep)
 
 
 @dataclass

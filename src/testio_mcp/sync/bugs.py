@@ -59,9 +59,8 @@ class _Copy:
 
     async def _copy(self, tests: dict[int, int]) -> None:
         page, lost = await read_bugs(self._run.api, list(tests))
-        # A server that ignores the filter sends bugs of other tests; those are asked for on their own.
         bugs = [bug for bug in page.records if bug.test_id in tests]
-        rejects = [*page.rejects, *_homeless(page)]
+        rejects = [*page.rejects, *await self._homeless(page, tests)]
         unread = {*lost, *_touched(rejects, tests)}
         read = [test_id for test_id in tests if test_id not in unread]
         listed = {bug.id for bug in bugs}
@@ -83,9 +82,15 @@ class _Copy:
             also=finish,
         )
 
+    async def _homeless(self, page: Page[BugPayload], tests: dict[int, int]) -> list[Reject]:
+        """The bugs that name no test, or none of the store.
 
-def _homeless(page: Page[BugPayload]) -> list[Reject]:
-    return [Reject(str(bug.id), "names no test", bug.raw) for bug in page.records if bug.test_id is None]
+        A server that ignores the filter sends bugs of other tests as well; those are asked for on their own.
+        """
+        named = {bug.test_id for bug in page.records if bug.test_id is not None} - tests.keys()
+        unknown = named - await self._run.read(lambda conn: state.known_tests(conn, named)) if named else named
+        reasons: dict[int | None, str] = {None: "names no test", **dict.fromkeys(unknown, "names an unknown test")}
+        return [Reject(str(bug.id), reasons[bug.test_id], bug.raw) for bug in page.records if bug.test_id in reasons]
 
 
 def _touched(rejects: Iterable[Reject], tests: dict[int, int]) -> set[int]:

@@ -1,6 +1,6 @@
 """What the sync remembers between runs: runs, checkpoints and dead letters."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Literal
@@ -113,6 +113,12 @@ def letters(conn: Connection, resource: str, product_id: int) -> list[str]:
     """The keys of the dead letters of one resource of one product."""
     statement = select(_LETTER.c.record_key).where(_LETTER.c.resource == resource, _LETTER.c.product_id == product_id)
     return [row[0] for row in conn.execute(statement)]
+
+
+def known_tests(conn: Connection, test_ids: Collection[int]) -> set[int]:
+    """Those of the tests that are in the store."""
+    found = select(_TEST.c.id).where(_TEST.c.id.in_(bindparam("ids", expanding=True)))
+    return {row[0] for row in conn.execute(found, {"ids": list(test_ids)})}
 
 
 def mutable_tests(conn: Connection, product_id: int) -> list[int]:

@@ -1,0 +1,17 @@
+"""A clock whose waits end at once."""
+
+import asyncio
+import time
+
+from testio_mcp.api.clock import Clock
+
+
+def hasty_clock() -> Clock:
+    """The program's clock with waits that end at once; time passes as if they had been waited."""
+    skipped = [0.0]
+
+    async def sleep(seconds: float) -> None:
+        skipped[0] += seconds
+        await asyncio.sleep(0)
+
+    return Clock(monotonic=lambda: time.monotonic() + skipped[0], sleep=sleep)
