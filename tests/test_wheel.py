@@ -11,6 +11,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from mcp import Client, StdioServerParameters
 from packaging.requirements import Requirement
 
@@ -18,7 +19,6 @@ from tests.installed import closure
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "testio_mcp"
-pytestmark = pytest.mark.xdist_group("wheel")
 
 
 def _pip(*arguments: str) -> None:
@@ -28,11 +28,21 @@ def _pip(*arguments: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A directory of all test processes of this run: the first one fills it."""
+    base = tmp_path_factory.getbasetemp()
+    directory = (base if worker_id == "master" else base.parent) / "wheel"
+    directory.mkdir(exist_ok=True)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def wheel(shared: Path) -> Path:
     """The built wheel."""
-    directory = tmp_path_factory.mktemp("wheel")
-    _pip("wheel", "--no-deps", "--wheel-dir", str(directory), str(ROOT))
-    (built,) = directory.glob("testio_mcp-*.whl")
+    with FileLock(shared / "lock"):
+        if not list(shared.glob("testio_mcp-*.whl")):
+            _pip("wheel", "--no-deps", "--wheel-dir", str(shared), str(ROOT))
+    (built,) = shared.glob("testio_mcp-*.whl")
     return built
 
 
@@ -45,12 +55,20 @@ def _requirements(wheel: Path) -> list[Requirement]:
 
 
 @pytest.fixture(scope="module")
-def program(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def program(wheel: Path) -> Path:
     """The command, in an environment that holds the wheel and what its metadata asks for, and nothing else.
 
     The dependencies are copied from this environment: that is quick, and needs no network.
     """
-    home = tmp_path_factory.mktemp("environment")
+    home = wheel.parent / "environment"
+    command = home / "bin" / "testio-mcp"
+    with FileLock(wheel.parent / "lock"):
+        if not home.exists():
+            _fill(home, wheel)
+    return command
+
+
+def _fill(home: Path, wheel: Path) -> None:
     venv.create(home, with_pip=False)
     python = home / "bin" / "python"
     _pip("--python", str(python), "install", "--no-deps", str(wheel))
@@ -60,7 +78,6 @@ def program(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             if ".." not in file.parts:
                 (packages / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(Path(str(file.locate())), packages / file)  # with its time, so that bytecode fits
-    return home / "bin" / "testio-mcp"
 
 
 def test_wheel_holds_the_whole_package_and_nothing_else(wheel: Path) -> None:

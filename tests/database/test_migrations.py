@@ -68,13 +68,16 @@ def _alembic(place: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return _run("-m", "alembic", *arguments, **{variable: place})
 
 
-def test_alembic_from_a_checkout(empty_store: str) -> None:
-    for command in (["upgrade", "head"], ["check"], ["downgrade", "base"], ["upgrade", "head"]):
-        done = _alembic(empty_store, *command)
-        assert done.returncode == 0, (command, done.stderr)
-        if command[0] == "downgrade":
-            assert [line for line in state(empty_store, SCHEMA) if "alembic_version" not in line] == []
-    assert f"('alembic_version', '{migrate.HEAD}')" in state(empty_store, SCHEMA)
+async def test_alembic_from_a_checkout(empty_store: str) -> None:
+    assert _alembic(empty_store, "upgrade", "head").returncode == 0
+    made_by_alembic = await _state(empty_store)
+    assert f"('alembic_version', '{migrate.HEAD}')" in made_by_alembic
+    check = _alembic(empty_store, "check")
+    assert check.returncode == 0, check.stdout
+    assert _alembic(empty_store, "downgrade", "base").returncode == 0
+    assert [line for line in await _state(empty_store) if "alembic_version" not in line] == []
+    async with _opened(empty_store):
+        assert await _state(empty_store) == made_by_alembic, "the program makes the same schema"
 
 
 def test_alembic_has_one_head_and_the_program_knows_every_revision(tmp_path: Path) -> None:
@@ -89,22 +92,13 @@ def test_alembic_has_one_head_and_the_program_knows_every_revision(tmp_path: Pat
     assert [script.revision for script in reversed(list(scripts.walk_revisions()))] == list(migrate.REVISIONS)
 
 
-async def test_the_program_and_alembic_make_the_same_schema(empty_store: str) -> None:
-    async with _opened(empty_store):
-        pass
-    made_by_the_program = await _state(empty_store)
-    assert _alembic(empty_store, "check").returncode == 0
-    assert _alembic(empty_store, "upgrade", "head").returncode == 0
-    assert await _state(empty_store) == made_by_the_program
-
-
 async def _state(place: str) -> list[str]:
     return await asyncio.to_thread(state, place, SCHEMA)
 
 
-def test_killed_after_each_statement_of_the_first_migration(empty_store: str) -> None:
+def test_killed_at_many_moments_of_the_first_migration(empty_store: str) -> None:
     report = _migrating("kill", empty_store)
-    assert len(report["codes"]) > (8 if empty_store.startswith("postgresql") else 40)
+    assert len(report["codes"]) > 5
     assert report["codes"][-1] == 0, report["stderr"]
     assert len(report["states"]) == 2, "there is nothing between the old schema and the new one"
     assert report["states"] == [[], state(empty_store, SCHEMA)]
