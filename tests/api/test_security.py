@@ -1,65 +1,27 @@
 """Where the token goes, and where it does not: redirects, proxies, TLS, other hosts."""
 
 import asyncio
-import datetime
-import ipaddress
-import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from testio_mcp.api.client import CustomerApi
 from testio_mcp.errors import ApiError, ApiRejected, ApiUnreachable, BadInput
 from tests.api.conftest import ClientFor
 from tests.conftest import SettingsFor
+from tests.support.certificates import DAY, NOW, Certificate, make_certificate
 from tests.support.scripted import answer, respond, scripted
 
 PRODUCTS = answer({"products": [{"id": 1}]})
 Failure = Callable[..., Any]
-NOW = datetime.datetime.now(datetime.UTC)
-DAY = datetime.timedelta(days=1)
-
-
-class Certificate(NamedTuple):
-    """A server's certificate, signed by itself."""
-
-    path: Path
-    server: ssl.SSLContext
 
 
 @pytest.fixture(scope="session")
 def certificate_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Certificate]:
-    """Make a certificate for an address, valid until `until`."""
-
-    def build(address: str = "127.0.0.1", until: datetime.datetime = NOW + DAY) -> Certificate:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "scripted")])
-        certificate = (
-            x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-            .not_valid_before(NOW - 30 * DAY)
-            .not_valid_after(until)
-            .add_extension(
-                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), critical=False
-            )
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        path = tmp_path_factory.mktemp("tls") / "certificate.pem"
-        secret = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        path.with_suffix(".key").write_bytes(secret)
-        path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        server.load_cert_chain(path, path.with_suffix(".key"))
-        return Certificate(path, server)
-
-    return build
+    """Make a certificate for an address, valid until a moment."""
+    return lambda *given: make_certificate(tmp_path_factory.mktemp("tls"), *given)
 
 
 async def test_the_token_goes_to_the_host_that_is_configured(api_for: ClientFor, canary: str) -> None:

@@ -11,8 +11,11 @@ from testio_mcp.database.engine import create_sqlite_reader
 from testio_mcp.database.faults import store_errors
 from testio_mcp.database.migrate import HEAD, current_revision, refuse_newer
 from testio_mcp.database.tables import metadata
-from testio_mcp.errors import StoreCorrupt
+from testio_mcp.errors import StoreCorrupt, StoreForeign
 
+REPAIR = "Run 'testio-mcp doctor --repair'."
+_MAGIC, _WRITE_AHEAD_LOG = b"SQLite format 3\0", 2
+_SIZE = sum(len(table.c) for table in metadata.sorted_tables)
 _COLUMNS = {
     "sqlite": "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table'",
     "postgresql": (
@@ -38,14 +41,28 @@ def reading(db_path: Path, *, at_rest: bool = False) -> Iterator[Connection]:
     engine = create_sqlite_reader(db_path, 1, immutable=at_rest or is_closed)
     try:
         with store_errors(str(db_path)), engine.connect() as connection:
+            _refuse_strange_header(db_path)
             yield connection
     finally:
         engine.dispose()
 
 
+def _refuse_strange_header(db_path: Path) -> None:
+    """SQLite reads a file whose header asks for a later way of writing, and then calls it read-only."""
+    with db_path.open("rb") as file:
+        header = file.read(20)
+    if header.startswith(_MAGIC) and header[18] > _WRITE_AHEAD_LOG:
+        raise StoreCorrupt(f"The header of the store {db_path} is damaged.", REPAIR)
+
+
 def revision_of(conn: Connection, place: str) -> str | None:
-    """The store's revision, None for an empty store. Raises `StoreTooNew` or `StoreForeign`."""
-    revision = current_revision(conn, place)
+    """The store's revision, None for an empty store. Raises `StoreTooNew`, `StoreForeign` or `StoreCorrupt`."""
+    try:
+        revision = current_revision(conn, place)
+    except StoreForeign:
+        if conn.dialect.name == "sqlite" and len(missing_parts(conn)) < _SIZE / 2:
+            raise StoreCorrupt(f"The store {place} has lost its schema revision.", REPAIR) from None
+        raise
     refuse_newer(revision, place)
     return revision
 

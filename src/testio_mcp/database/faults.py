@@ -35,7 +35,7 @@ _SQLITE: dict[str, tuple[type[StoreError], str, str]] = {
     "SQLITE_CORRUPT": (
         StoreCorrupt,
         "The store {place} is damaged.",
-        "Move the file away and sync again; backups are in the directory 'backups' beside it.",
+        "Run 'testio-mcp doctor --repair': it keeps the file, and restores the newest sound backup.",
     ),
     "SQLITE_NOTADB": (
         StoreCorrupt,

@@ -150,14 +150,10 @@ def _replace(db_path: Path, backup: Path | None) -> Path | None:
     in `aside` before the first of them goes.
     """
     fresh = db_path.with_name(f"{db_path.name}.restoring")
-    if backup is not None:
-        fresh.unlink(missing_ok=True)
-        with backup.open("rb") as source, os.fdopen(_create(fresh), "wb") as target:
-            shutil.copyfileobj(source, target)
-            target.flush()
-            os.fsync(target.fileno())
+    fresh.unlink(missing_ok=True)
     try:
         if backup is not None:
+            _copy(backup, fresh)
             verify_backup(fresh)
         aside = _keep(db_path)
         # The log goes first: beside another main file it would be replayed into it.
@@ -172,8 +168,12 @@ def _replace(db_path: Path, backup: Path | None) -> Path | None:
     return aside
 
 
-def _create(path: Path) -> int:
-    return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+def _copy(source: Path, target: Path) -> None:
+    descriptor = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with source.open("rb") as reading, os.fdopen(descriptor, "wb") as writing:
+        shutil.copyfileobj(reading, writing)
+        writing.flush()
+        os.fsync(writing.fileno())
 
 
 def _keep(db_path: Path) -> Path | None:

@@ -41,11 +41,11 @@ _SHORTEST_SECRET = 6
 """Shorter secrets are no secrets, and hiding them would hide ordinary words."""
 
 
-async def examine() -> Diagnosis:
-    """Examine this installation with the settings of the environment. Raises nothing that a person could mend."""
+async def examine(**overrides: object) -> Diagnosis:
+    """Examine this installation; `overrides` win over the environment. Raises nothing that a person could mend."""
     verdicts = [(name, check()) for name, check in WITHOUT_SETTINGS]
     try:
-        settings = load_settings()
+        settings = load_settings(**overrides)
     except TestioError as error:
         verdicts.append(("settings", fail(error.message, error.next_step)))
         verdicts += [(name, skip("needs the settings")) for name, _ in CHECKS]
