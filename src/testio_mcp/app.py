@@ -1,6 +1,7 @@
 """One customer account, opened: settings, store and client."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -21,12 +22,16 @@ class App:
         store: PersistentCache,
         closing: AsyncExitStack,
         clock: "Clock | None" = None,
+        *,
+        refreshes: bool = False,
     ) -> None:
         self.settings = settings
         self.store = store
         self._closing = closing
         self._clock = clock
         self._api: CustomerApi | None = None
+        self.refreshes = refreshes
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def api(self) -> "CustomerApi":
         """The account's client of the Customer API, closed with the app.
@@ -40,10 +45,26 @@ class App:
             await self._closing.enter_async_context(self._api)
         return self._api
 
+    def single_flight(self, name: str, work: Callable[[], Coroutine[None, None, None]]) -> "asyncio.Task[None]":
+        """The background task of this name; started unless it runs already, and cancelled when the app closes."""
+        task = self._tasks.get(name)
+        if task is None or task.done():
+            task = self._tasks[name] = asyncio.create_task(work())
+        return task
+
+    async def end_tasks(self) -> None:
+        """Cancel what runs in the background and wait until it has ended."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
 
 @asynccontextmanager
-async def open_app(settings: Settings) -> AsyncIterator[App]:
-    """Open the account that `settings` describe and close it at the end. Raises a `StoreError`."""
+async def open_app(settings: Settings, *, refreshes: bool = False) -> AsyncIterator[App]:
+    """Open the account that `settings` describe and close it at the end. Raises a `StoreError`.
+
+    With `refreshes`, questions bring what is too old up to date: for programs that live on after the answer.
+    """
     url = settings.database_url
     store = PersistentCache(
         settings.db_path,
@@ -53,4 +74,6 @@ async def open_app(settings: Settings) -> AsyncIterator[App]:
     )
     async with AsyncExitStack() as closing:
         await closing.enter_async_context(store)
-        yield App(settings, store, closing)
+        app = App(settings, store, closing, refreshes=refreshes)
+        closing.push_async_callback(app.end_tasks)
+        yield app

@@ -45,6 +45,15 @@ class Settings(BaseSettings):
     max_response_mb: Annotated[
         int, Field(ge=1, le=1024, description="Largest accepted answer of the API, in MiB.")
     ] = 64
+    refresh_after_minutes: Annotated[
+        int, Field(ge=0, description="Servers refresh answers older than this before giving them; 0: never.")
+    ] = 15
+    refresh_budget_seconds: Annotated[
+        float, Field(ge=0, le=60, description="How long an answer waits for its refresh.")
+    ] = 2.0
+    sync_every_minutes: Annotated[
+        int, Field(ge=0, description="How often the HTTP server syncs by itself; 0: never.")
+    ] = 0
     ca_file: Annotated[Path | None, Field(description="CA bundle for a TLS-inspecting proxy.")] = None
     proxy: Annotated[str | None, Field(description="Proxy for calls to the API.")] = None
     http_token: Annotated[

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from testio_mcp import __version__
+from testio_mcp.operations.registry import operations
 from tests.surfaces.conftest import Copy
 from tests.surfaces.programs import PROGRAM, Era, stdio, whole
 
@@ -66,7 +67,7 @@ async def test_both_eras_are_served(synced: Copy, tmp_path: Path, era: Era) -> N
     async with stdio(synced.environment, tmp_path, era) as client:
         tools = (await client.list_tools()).tools
         answer = await client.call_tool("list_products")
-    assert [tool.name for tool in tools] == ["list_products", "list_tests", "get_test", "sync_data", "get_status"]
+    assert [tool.name for tool in tools] == list(operations())
     assert answer.structured_content is not None
     assert answer.structured_content["total"] == 2
     assert not answer.is_error

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from testio_mcp import faultpoints
 from testio_mcp.database.backup import backup_directory, list_backups
 from testio_mcp.database.examine import files_of, refuse_damaged
 from testio_mcp.database.faults import store_errors
@@ -155,13 +156,17 @@ def _replace(db_path: Path, backup: Path | None) -> Path | None:
         if backup is not None:
             _copy(backup, fresh)
             verify_backup(fresh)
+        faultpoints.reach("restore.step")
         aside = _keep(db_path)
+        faultpoints.reach("restore.step")
         # The log goes first: beside another main file it would be replayed into it.
         for path in reversed(files_of(db_path)):
             if path != db_path or backup is None:
                 path.unlink()
+                faultpoints.reach("restore.step")
         if backup is not None:
             fresh.replace(db_path)
+        faultpoints.reach("restore.step")
         _flush(db_path.parent)
     finally:
         fresh.unlink(missing_ok=True)

@@ -110,6 +110,8 @@ def _problem(detail: ErrorDetails) -> str:
     shown = json.dumps(given, ensure_ascii=False, default=str)
     if len(shown) > 60:
         shown = shown[:57] + "..."
+    if detail["type"] == "literal_error":
+        return f"{shown} is not one of its words"
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return f"{shown} {_lower(message)}" if detail["type"] != "value_error" else message.rstrip(".")
 

@@ -69,7 +69,7 @@ _about = select(
 )
 
 
-@operation("/products", command="products list", toolset="products", examples=({},))
+@operation("/products", command="products list", toolset="products", needs=("tests", "bugs"), examples=({},))
 def list_products(
     conn: Connection,
     cursor: Cursor = None,

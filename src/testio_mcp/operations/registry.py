@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from testio_mcp.app import App
 from testio_mcp.operations.arguments import Arguments, arguments_model, explain, input_schema
+from testio_mcp.sync.freshness import refresh
 from testio_mcp.sync.progress import Report, silent
 
 Safety = Literal["read", "write", "destructive"]
@@ -34,6 +35,7 @@ class Operation:
     safety: Safety
     idempotent: bool
     open_world: bool
+    needs: tuple[str, ...]
     examples: tuple[Mapping[str, object], ...] = field(default=())
 
     @property
@@ -92,6 +94,7 @@ class Operation:
             raise explain(error, self.arguments) from None
         values = {name: getattr(valid, name) for name in self.arguments.model_fields}
         answer: BaseModel
+        await refresh(app, self.needs)
         if Connection in self._takes:
             answer = await app.store.read(partial(self.function, **values))
             return answer
@@ -112,17 +115,18 @@ def operation(
     safety: Safety = "read",
     idempotent: bool = True,
     open_world: bool = True,
+    needs: tuple[str, ...] = (),
     examples: tuple[Mapping[str, object], ...] = (),
 ) -> Callable[[F], F]:
     """Register a function as an operation.
 
     `path` is its REST path below `/api`, `command` its words on the command line. `open_world` says that the
-    answer may hold text written by testers.
+    answer may hold text written by testers, `needs` which resources have to be fresh for it.
     """
 
     def register(function: F) -> F:
         _REGISTRY[function.__name__] = Operation(
-            function, path, command, toolset, safety, idempotent, open_world, examples
+            function, path, command, toolset, safety, idempotent, open_world, needs, examples
         )
         return function
 
@@ -131,7 +135,7 @@ def operation(
 
 def operations() -> dict[str, Operation]:
     """All operations by name, in the order in which they are documented."""
-    from testio_mcp.operations import products, status, sync, test_detail, tests
+    from testio_mcp.operations import changes, problems, products, status, sync, test_detail, tests
 
-    modules = [module.__name__ for module in (products, tests, test_detail, sync, status)]
+    modules = [m.__name__ for m in (products, tests, test_detail, changes, sync, status, problems)]
     return dict(sorted(_REGISTRY.items(), key=lambda item: modules.index(item[1].function.__module__)))

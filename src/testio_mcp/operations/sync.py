@@ -1,25 +1,39 @@
 """Bringing the copy up to date."""
 
-from typing import Annotated
+from datetime import date
+from typing import Annotated, get_args
 
 from pydantic import Field
 
 from testio_mcp.app import App
-from testio_mcp.operations.arguments import Ids
+from testio_mcp.operations.arguments import AsList, Ids
 from testio_mcp.operations.registry import operation
-from testio_mcp.sync.engine import SyncOptions, SyncSummary, run_sync
+from testio_mcp.sync.engine import SyncOptions, SyncSummary, plan_sync, run_sync
 from testio_mcp.sync.progress import Report, silent
+from testio_mcp.sync.run import Entity
 
 
-@operation("/sync", command="sync", toolset="sync", safety="write", open_world=False, examples=({},))
+@operation("/sync", command="sync", toolset="sync", safety="write", open_world=False, examples=({"dry_run": True},))
 async def sync_data(
     app: App,
     product_ids: Annotated[Ids, Field(description="Only these products; all when left out.")] = [],  # noqa: B006
     full: Annotated[bool, Field(description="Read every page again instead of stopping at known tests.")] = False,
+    since: Annotated[date | None, Field(description="Leave out tests that ended before this UTC day.")] = None,
+    only: Annotated[
+        list[Entity], AsList, Field(description=f"Any of {', '.join(get_args(Entity))}; all when left out.")
+    ] = [],  # noqa: B006 - never changed
+    accept_deletions: Annotated[
+        bool, Field(description="Believe a list that lost suspiciously many records (more than a fifth).")
+    ] = False,
+    dry_run: Annotated[bool, Field(description="Only tell what would be read.")] = False,
     report: Report = silent,
 ) -> SyncSummary:
     """Copy what is new or changed in the Test IO account into the local store.
 
     Nothing is written to Test IO. Use it when get_status shows an old copy; every other tool reads the copy.
+    list_changes then tells what changed, list_problems what could not be copied.
     """
-    return await run_sync(app, SyncOptions(product_ids=tuple(product_ids), full=full), report)
+    options = SyncOptions(tuple(product_ids), full, since, frozenset(only), accept_deletions)
+    if dry_run:
+        return await plan_sync(app, options)
+    return await run_sync(app, options, report)

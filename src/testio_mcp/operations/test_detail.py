@@ -133,7 +133,9 @@ _bugs = (
 )
 
 
-@operation("/tests/{test_id}", command="tests show", toolset="tests", examples=({"test_id": 1},))
+@operation(
+    "/tests/{test_id}", command="tests show", toolset="tests", needs=("tests", "bugs"), examples=({"test_id": 1},)
+)
 def get_test(
     conn: Connection,
     test_id: Annotated[int, Field(description="Id of the test; list_tests shows the ids.")],

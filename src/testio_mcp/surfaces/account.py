@@ -72,7 +72,7 @@ class Account:
             from testio_mcp.surfaces.logs import adopt
         settings = load_settings(**self._overrides)
         adopt(settings)
-        return await self._closing.enter_async_context(open_app(settings))
+        return await self._closing.enter_async_context(open_app(settings, refreshes=True))
 
     async def close(self) -> None:
         """Close the account, also when the caller is being cancelled; what was never opened needs no closing."""

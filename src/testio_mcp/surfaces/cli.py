@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import random
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 INCOMPLETE = 3
 """Exit code of a sync that left records behind."""
 INTERRUPTED = 130
+WATCH_SECONDS = 900.0
+"""How long 'sync --watch' rests between two runs, give or take a tenth."""
 _OWN_COMMANDS = frozenset({"serve", "db", "sandbox", "demo", "doctor", "--version"})
 _GROUPS = {"products": "Products.", "tests": "Exploratory tests."}
 logger = logging.getLogger(__name__)
@@ -108,13 +111,27 @@ def _global_options(
 
 
 def _command_of(operation: "Operation") -> Any:
-    def answer(arguments: dict[str, object], formats: dict[str, bool]) -> None:
-        result = asyncio.run(_ask(operation, arguments))
-        show(result, as_json=formats["json"], as_csv=formats["csv"])
-        if operation.name == "sync_data" and result["status"] == "incomplete":
+    def answer(arguments: dict[str, object], ways: dict[str, bool]) -> None:
+        if ways.get("watch"):
+            asyncio.run(_watch(operation, arguments))
+            return
+        wanted = registry()["get_status"] if ways.get("status") else operation
+        result = asyncio.run(_ask(wanted, {} if ways.get("status") else arguments))
+        show(result, as_json=ways["json"], as_csv=ways["csv"])
+        if result.get("status") == "incomplete":
             raise typer.Exit(INCOMPLETE)
 
     return command(operation, answer)
+
+
+async def _watch(operation: "Operation", arguments: Mapping[str, object]) -> None:
+    """Sync until somebody ends it; each run is shown on stdout, a failed one on stderr."""
+    while True:
+        try:
+            show(await _ask(operation, arguments))
+        except TestioError as error:
+            talk(in_commands(f"{error.message} {error.next_step}"))
+        await asyncio.sleep(WATCH_SECONDS * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load, hides nothing
 
 
 async def _ask(operation: "Operation", arguments: Mapping[str, object]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.types import ASGIApp
 
 from testio_mcp import __version__
+from testio_mcp.app import App
 from testio_mcp.errors import BadInput
 from testio_mcp.settings import Settings, load_settings
 from testio_mcp.surfaces.account import Account, importing
@@ -19,6 +20,8 @@ from testio_mcp.surfaces.gate import MAX_BODY_BYTES, Gate, own_hosts
 from testio_mcp.surfaces.mcp import TestioServer
 from testio_mcp.surfaces.ports import is_loopback, port_taken, shown
 from testio_mcp.surfaces.terminal import talk
+from testio_mcp.sync.engine import SyncOptions
+from testio_mcp.sync.freshness import watch
 
 _GRACE_SECONDS = 3
 _MAX_CONNECTIONS = 1000
@@ -32,7 +35,7 @@ async def serve_http(host: str, port: int, allow_hosts: Sequence[str]) -> None:
     port = listener.getsockname()[1]
     account = Account()
     try:
-        await account.app()
+        _sync_by_itself(await account.app())
         token = settings.http_token.get_secret_value() if settings.http_token else None
         door = Gate(_routes(account), own_hosts(host, port, allow_hosts), token)
         server = uvicorn.Server(_config(door))
@@ -42,6 +45,11 @@ async def serve_http(host: str, port: int, allow_hosts: Sequence[str]) -> None:
     finally:
         await account.close()
         listener.close()
+
+
+def _sync_by_itself(app: App) -> None:
+    if minutes := app.settings.sync_every_minutes:
+        app.single_flight("watch", lambda: watch(app, 60 * minutes, SyncOptions()))
 
 
 def _refuse_open_doors(host: str, settings: Settings) -> None:

@@ -19,20 +19,28 @@ if TYPE_CHECKING:
 
 Run = Callable[[dict[str, object], dict[str, bool]], None]
 FORMATS: dict[str, str] = {"json": "Print JSON.", "csv": "Print comma-separated values."}
+MODES: dict[str, dict[str, str]] = {
+    "sync_data": {
+        "watch": "Sync again and again, about every quarter of an hour, until Ctrl-C.",
+        "status": "Show what the copy holds and how the last sync ended, and do nothing else.",
+    }
+}
+"""Flags that only the command line has: ways to run an operation, by operation and name."""
 
 
 def command(operation: "Operation", run: Run) -> Callable[..., None]:
-    """A function that Typer can register; it calls `run` with the given arguments and the output format."""
+    """A function that Typer can register; it calls `run` with the given arguments, and the output format and mode."""
     fields = operation.arguments.model_fields
+    ways = FORMATS | MODES.get(operation.name, {})
 
     def call(**given: object) -> None:
         run(
             {name: value for name, value in given.items() if name in fields and value not in (None, False, [])},
-            {name: bool(given[f"as_{name}"]) for name in FORMATS},
+            {name: bool(given[f"as_{name}"]) for name in ways},
         )
 
     parameters = [_parameter(name, field) for name, field in fields.items()]
-    parameters += [_format(name, about) for name, about in FORMATS.items()]
+    parameters += [_format(name, about) for name, about in ways.items()]
     signature = inspect.Signature(sorted(parameters, key=lambda parameter: parameter.default is None))
     call.__name__ = operation.name
     call.__doc__ = in_commands(operation.description)

@@ -17,27 +17,45 @@ from testio_mcp.sync import state
 from testio_mcp.sync.bugs import copy_bugs
 from testio_mcp.sync.extras import copy_executions, copy_metrics, copy_reasons, copy_settings
 from testio_mcp.sync.lock import sync_lock
+from testio_mcp.sync.plan import Planned, plan
 from testio_mcp.sync.progress import Report
 from testio_mcp.sync.removal import missing
 from testio_mcp.sync.resources import FEATURES, PRODUCTS, TESTS
 from testio_mcp.sync.run import Run, SyncOptions
 from testio_mcp.sync.walk import FATAL, Walk
 
-__all__ = ["SyncOptions", "SyncSummary", "run_sync"]
+__all__ = ["SyncOptions", "SyncSummary", "plan_sync", "run_sync"]
 
 
 class SyncSummary(BaseModel):
-    """What a finished run did."""
+    """What a finished run did, or what one would do."""
 
-    run_id: int
-    status: str = Field(description="completed, or incomplete when some records could not be copied.")
+    run_id: int | None
+    status: str = Field(description="completed, incomplete (some records could not be copied) or dry run.")
     started_at: datetime
-    finished_at: datetime
+    finished_at: datetime | None
     requests: int
-    records_new: int
-    records_changed: int
-    records_unchanged: int
+    records_new: int = 0
+    records_changed: int = 0
+    records_unchanged: int = 0
     problems: int = Field(description="Records that could not be copied; the next run tries them again.")
+    planned: list[Planned] = []
+
+
+async def plan_sync(app: App, options: SyncOptions) -> SyncSummary:
+    """Tell what `run_sync` would read, without asking the API."""
+    now = datetime.now(UTC)
+    steps, problems = await app.store.read(lambda conn: (plan(conn, options), state.count_letters(conn)))
+    requests = sum(step.requests for step in steps)
+    return SyncSummary(
+        run_id=None,
+        status="dry run",
+        started_at=now,
+        finished_at=None,
+        requests=requests,
+        problems=problems,
+        planned=steps,
+    )
 
 
 async def run_sync(app: App, options: SyncOptions, report: Report) -> SyncSummary:

@@ -104,6 +104,20 @@ def clear_old_letters(conn: Connection, resource: str, product_id: int, before: 
     )
 
 
+def forget_letters(conn: Connection, letter_ids: Sequence[int]) -> int:
+    """Remove these dead letters, or all; how many there were."""
+    statement = delete(_LETTER)
+    if letter_ids:
+        statement = statement.where(_LETTER.c.id.in_(letter_ids))
+    return conn.execute(statement).rowcount
+
+
+def products_with_letters(conn: Connection) -> list[int]:
+    """The products that miss records; none, for all, when a missing record is not known to belong to one."""
+    found = [row[0] for row in conn.execute(select(_LETTER.c.product_id).distinct())]
+    return [] if ACCOUNT in found else found
+
+
 def count_letters(conn: Connection) -> int:
     """How many records are missing from the copy."""
     return conn.execute(select(func.count(_LETTER.c.id))).scalar_one()

@@ -1,0 +1,66 @@
+"""Keeping answers fresh: what is too old is refreshed before it is read, within a small time budget."""
+
+import asyncio
+import logging
+import random
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection, func, select
+
+from testio_mcp.app import App
+from testio_mcp.database.tables import Checkpoint, SyncRun, table_of
+from testio_mcp.errors import Conflict, TestioError
+from testio_mcp.sync.engine import SyncOptions, run_sync
+from testio_mcp.sync.progress import silent
+
+RETRY_AFTER = timedelta(seconds=60)
+"""How long a refresh that failed is not tried again."""
+_REFRESH = SyncOptions(only=frozenset({"tests", "bugs"}))
+_POINT, _RUN = table_of(Checkpoint).c, table_of(SyncRun).c
+logger = logging.getLogger(__name__)
+
+
+async def refresh(app: App, needs: tuple[str, ...]) -> None:
+    """Bring what an answer needs up to date if it is too old, in the background and once for all who wait.
+
+    Waits at most the configured budget: then the stored answer serves, and its `as_of` says how old it is. Failures
+    are noted in the run and never spoil an answer.
+    """
+    limit = app.settings.refresh_after_minutes
+    if not (app.refreshes and needs and limit and app.settings.customer_api_token):
+        return
+    if await app.store.read(lambda conn: _is_stale(conn, needs, timedelta(minutes=limit), datetime.now(UTC))):
+        task = app.single_flight("refresh", lambda: _quietly(app))
+        await asyncio.wait({task}, timeout=app.settings.refresh_budget_seconds)
+
+
+def _is_stale(conn: Connection, needs: tuple[str, ...], limit: timedelta, now: datetime) -> bool:
+    statement = select(func.count(), func.count(_POINT.completed_at), func.min(_POINT.completed_at))
+    points, complete, oldest = conn.execute(statement.where(_POINT.resource.in_(needs))).one()
+    if points and points == complete and now - oldest < limit:
+        return False
+    tried = conn.execute(select(func.max(_RUN.started_at))).scalar()
+    return tried is None or now - tried >= RETRY_AFTER
+
+
+async def _quietly(app: App) -> None:
+    try:
+        await run_sync(app, _REFRESH, silent)
+    except Conflict:
+        logger.debug("Another process is syncing already.")
+    except TestioError as error:
+        logger.warning("The refresh failed: %s", error)
+
+
+async def watch(app: App, every: float, options: SyncOptions) -> None:
+    """Sync again and again, about every `every` seconds, until cancelled.
+
+    A run that fails is noted in its row and in the log, and the next one tries again. The time between runs varies
+    by a tenth, so that many installations do not ask at the same moment.
+    """
+    while True:
+        try:
+            await run_sync(app, options, silent)
+        except TestioError as error:
+            logger.warning("The sync failed: %s", error)
+        await asyncio.sleep(every * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load, hides nothing
