@@ -84,7 +84,7 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
 
 async def test_a_sync_on_a_full_disk(disk: Disk, sqlite_file: Path, canary: str) -> None:
     shutil.copy(sqlite_file, disk.path)
-    async with serve_sandbox(World(seed=1, products=1, tests_per_product=40, bugs_per_test=8), token=canary) as api:
+    async with serve_sandbox(World(seed=1, products=1, tests_per_product=12, bugs_per_test=4), token=canary) as api:
         disk.environment = {"TESTIO_CUSTOMER_API_BASE_URL": api.url, "TESTIO_CUSTOMER_API_TOKEN": canary}
         disk.fill()
         failed = await asyncio.to_thread(disk.run, "sync")
@@ -103,6 +103,6 @@ async def test_a_sync_on_a_full_disk(disk: Disk, sqlite_file: Path, canary: str)
         assert healed.code == 0, healed.err
     with reading(disk.path) as conn:
         assert find_damage(conn, HEAD) == []
-        assert conn.exec_driver_sql("SELECT count(*) FROM test").scalar() == 40
+        assert conn.exec_driver_sql("SELECT count(*) FROM test").scalar() == 12
     for done in (failed, backup, healed):
         assert canary not in done.out + done.err

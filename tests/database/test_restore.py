@@ -298,6 +298,46 @@ def test_a_copy_without_its_log_is_an_older_store(filled: Path) -> None:
     assert count_people(copy) == 2 * PEOPLE
 
 
+_KILLED = """
+import os, shutil, sys
+from pathlib import Path
+from testio_mcp.database.restore import restore
+number, code = 0, -9
+while code:
+    number += 1
+    copy = Path(sys.argv[2]) / str(number)
+    shutil.copytree(sys.argv[1], copy)
+    os.environ["TESTIO_FAULT"] = f"restore.step:{number}:kill"
+    if not (child := os.fork()):
+        restore(copy / "store.db")
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_restore_that_is_killed_can_be_run_again(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """At every moment the old bytes are there, in place or aside, and the store is the old one or the new one."""
+    copy = _with_log(filled, 10_000)
+    for file in files_of(copy):
+        shutil.move(file, filled.with_name(filled.name + file.name.removeprefix(copy.name)))
+    before = _files(filled)
+    place = tmp_path_factory.mktemp("killed")
+    subprocess.run([sys.executable, "-c", _KILLED, str(filled.parent), str(place)], check=True)
+    left = sorted(place.iterdir())
+    assert len(left) == 5  # prepared, kept, log gone, replaced; and the one that came through
+    for directory in left:
+        path = directory / "store.db"
+        kept = [*directory.glob("aside/*"), directory]
+        assert any(
+            before.items() <= {file.name: file.read_bytes() for file in d.iterdir() if file.is_file()}.items()
+            for d in kept
+        )
+        refuse_damaged(path)
+        restore(path)
+        assert count_people(path) == PEOPLE
+        assert not path.with_name("store.db.restoring").exists()
+
+
 @settings(max_examples=25)
 @given(data=st.data())
 def test_any_log_opens_an_older_store_or_is_repaired(filled: Path, data: st.DataObject) -> None:

@@ -1,11 +1,13 @@
 """The doctor on installations in every state: a screen, an exit code, never a traceback, never the token."""
 
+import asyncio
 import json
 import os
 import pty
 import re
 import shutil
 import sqlite3
+import stat
 import subprocess
 import sys
 import tempfile
@@ -16,6 +18,7 @@ import pytest
 
 from testio_mcp.database.examine import files_of
 from testio_mcp.doctor.examination import CHECKS, WITHOUT_SETTINGS
+from testio_mcp.sandbox import World, serve_sandbox
 from tests.database.filled import PEOPLE, count_people, fill
 from tests.doctor.conftest import UNREACHABLE, Run
 from tests.surfaces.programs import PROGRAM, Finished, whole
@@ -158,6 +161,22 @@ def test_backups_on_the_command_line(run: Run, sqlite_file: Path) -> None:
     assert f"{second.name} is damaged" in done.err
     assert count_people(sqlite_file) == PEOPLE
     assert run("db", "restore", "frob").code == 1
+
+
+async def test_every_file_of_a_working_life_is_private(
+    run: Run, run_program: Run, tmp_path: Path, canary: str
+) -> None:
+    """Sync, backup, restore and doctor under the umask 022; the token is in none of the files."""
+    async with serve_sandbox(World(seed=1, products=1, tests_per_product=2), token=canary) as api:
+        given = {"TESTIO_CUSTOMER_API_BASE_URL": api.url, "TESTIO_DB_PATH": str(tmp_path / "data" / "store.db")}
+        assert (await asyncio.to_thread(run_program, "sync", environment=given)).code == 0
+        for words in (("db", "backup"), ("db", "restore"), ("doctor", "--repair", "--json")):
+            done = await asyncio.to_thread(run, *words, environment=given)
+            assert done.code == 0, done
+    assert states(done)["file modes"] == "ok"
+    files = {path: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "data").rglob("*")}
+    assert {path.name for path in files} >= {"aside", "backups", "store.db", "store.db.sync-lock"}
+    assert {path: mode for path, mode in files.items() if mode & 0o077} == {}
 
 
 def test_file_modes(run: Run, sqlite_file: Path) -> None:
