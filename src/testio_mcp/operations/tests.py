@@ -204,7 +204,13 @@ def _summary(row: Sequence[Any], counts: dict[int, BugCounts]) -> TestSummary:
     )
 
 
-@operation("/tests", command="tests list", toolset="tests", examples=({"statuses": ["running"]}, {"product_id": 1}))
+@operation(
+    "/tests",
+    command="tests list",
+    toolset="tests",
+    needs=("tests", "bugs"),
+    examples=({"statuses": ["running"]}, {"product_id": 1}),
+)
 def list_tests(
     conn: Connection,
     product_id: Annotated[int | None, Field(description="Only this product; list_products shows the ids.")] = None,

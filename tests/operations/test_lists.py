@@ -1,0 +1,170 @@
+"""Products and tests against the account's truth."""
+
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import Engine
+
+from testio_mcp.errors import BadInput, NotFound
+from tests.operations.conftest import ask
+from tests.sync.conftest import Account
+
+
+def _tests(account: Account) -> dict[int, dict[str, Any]]:
+    world = account.world
+    return {test_id: world.test(test_id) for product in world.product_ids for test_id in world.test_ids(product)}
+
+
+async def _all_pages(account: Account, **arguments: Any) -> list[Any]:
+    items: list[Any] = []
+    cursor = None
+    while True:
+        page = await ask(account, "list_tests", cursor=cursor, **arguments)
+        items += page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            return items
+
+
+async def test_products_carry_the_true_numbers(account: Account) -> None:
+    await account.sync()
+
+    page = await ask(account, "list_products")
+
+    assert {item.id: (item.tests, item.bugs, item.open_bugs) for item in page.items} == account.truth()
+    assert [item.name for item in page.items] == sorted(item.name for item in page.items)
+    assert page.total == len(account.world.product_ids)
+    assert page.as_of is not None
+
+
+async def test_the_newest_activity_is_a_bug_or_a_start_of_the_past(account: Account) -> None:
+    await account.sync()
+
+    for item in (await ask(account, "list_products")).items:
+        bugs = [bug["reported_at"] for test in account.world.test_ids(item.id) for bug in account.world.bugs_of(test)]
+        starts = [test["start_at"] for test in _tests(account).values() if test["product"]["id"] == item.id]
+        moments = [datetime.fromisoformat(moment).astimezone(UTC) for moment in (*bugs, *starts) if moment]
+        assert item.last_activity_at == max(moment for moment in moments if moment <= datetime.now(UTC))
+
+
+@pytest.mark.parametrize("sort", ["newest", "oldest"])
+@pytest.mark.parametrize("limit", [1, 5, 100])
+async def test_pages_hold_every_test_once_in_order(account: Account, sort: str, limit: int) -> None:
+    await account.sync()
+
+    items = await _all_pages(account, sort=sort, limit=limit)
+
+    assert sorted(item.id for item in items) == sorted(_tests(account))
+    far = datetime(9999, 12, 31, tzinfo=UTC)
+    keys = [(item.end_at or far, item.id) for item in items]
+    assert keys == sorted(keys, reverse=sort == "newest")
+
+
+async def test_filters_pick_what_they_say(account: Account) -> None:
+    await account.sync()
+    tests = _tests(account)
+    product = account.world.product_ids[1]
+
+    async def ids(**arguments: Any) -> set[int]:
+        return {item.id for item in await _all_pages(account, limit=3, **arguments)}
+
+    def where(choose: Any) -> set[int]:
+        return {test_id for test_id, test in tests.items() if choose(test)}
+
+    assert await ids(product_id=product) == where(lambda t: t["product"]["id"] == product)
+    assert await ids(statuses="running,locked") == where(lambda t: t["status"] in ("running", "locked"))
+    assert await ids(statuses=["archived"], product_id=product) == where(
+        lambda t: t["status"] == "archived" and t["product"]["id"] == product
+    )
+    assert await ids(testing_types=["test_case"]) == where(lambda t: t["testing_type"] is None)
+    assert await ids(testing_types=["custom", "rapid"]) == where(lambda t: t["testing_type"] in ("external", "rapid"))
+
+
+async def test_days_are_inclusive_and_drafts_have_none(account: Account) -> None:
+    await account.sync()
+    ends = {
+        test_id: datetime.fromisoformat(test["end_at"]).astimezone(UTC).date()
+        for test_id, test in _tests(account).items()
+        if test["end_at"]
+    }
+    first, last = sorted(set(ends.values()))[2], sorted(set(ends.values()))[-3]
+
+    found = {item.id for item in await _all_pages(account, end_from=str(first), end_to=str(last))}
+
+    assert found == {test_id for test_id, end in ends.items() if first <= end <= last}
+    assert {item.id for item in await _all_pages(account, end_from=str(first - timedelta(9999)))} == set(ends)
+
+
+async def test_bug_counts_are_those_of_the_bugs(account: Account) -> None:
+    await account.sync()
+
+    for item in await _all_pages(account):
+        bugs = account.world.bugs_of(item.id)
+        levels = [bug["severity"] for bug in bugs]
+        assert item.bugs.total == len(bugs)
+        assert (item.bugs.critical, item.bugs.high, item.bugs.low) == tuple(
+            levels.count(level) for level in ("critical", "high", "low")
+        )
+        assert item.bugs.open == [bug["status"] for bug in bugs].count("forwarded")
+        assert item.bugs.total == item.bugs.critical + item.bugs.high + item.bugs.low + item.bugs.other
+
+
+async def test_a_test_shows_its_features_and_platforms(account: Account) -> None:
+    await account.sync()
+    test_id = next(test_id for test_id, test in _tests(account).items() if test["features"] and test["requirements"])
+
+    detail = await ask(account, "get_test", test_id=test_id)
+
+    told = account.world.test(test_id)
+    assert [feature.id for feature in detail.features] == [feature["id"] for feature in told["features"]]
+    assert len(detail.platforms) == len(told["requirements"])
+    assert sum(detail.bugs_by_status.values()) == detail.bugs.total == len(account.world.bugs_of(test_id))
+
+
+@pytest.fixture
+def statements() -> Iterator[list[str]]:
+    """The statements that reach the database, however they were sent."""
+    seen: list[str] = []
+
+    def trace(connection: object, _: object) -> None:
+        if isinstance(connection, sqlite3.Connection):  # a reader's; nothing else asks about lists on SQLite
+            connection.set_trace_callback(seen.append)
+
+    def note(connection: Connection, _: object, statement: str, *__: object) -> None:
+        if connection.dialect.name == "postgresql":
+            seen.append(statement)
+
+    event.listen(Engine, "connect", trace)
+    event.listen(Engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(Engine, "connect", trace)
+    event.remove(Engine, "before_cursor_execute", note)
+
+
+async def test_a_list_takes_two_statements_at_most(statements: list[str], account: Account) -> None:
+    await account.sync()
+
+    for name, arguments in (
+        ("list_products", {}),
+        ("list_tests", {}),
+        ("list_tests", {"statuses": "running,locked", "product_id": account.world.product_ids[0]}),
+        ("list_tests", {"end_from": "2100-01-01"}),
+    ):
+        statements.clear()
+        await ask(account, name, **arguments)
+        assert 1 <= len([line for line in statements if line.startswith(("SELECT", "WITH"))]) <= 2, (name, statements)
+
+
+async def test_what_is_not_there_is_said(account: Account) -> None:
+    await account.sync()
+
+    with pytest.raises(NotFound, match=r"Product 1 is not in the store\. list_products"):
+        await ask(account, "list_tests", product_id=1)
+    with pytest.raises(NotFound, match=r"Test 1 is not in the store\. list_tests"):
+        await ask(account, "get_test", test_id=1)
+    with pytest.raises(BadInput, match="cursor: is not one"):
+        await ask(account, "list_tests", cursor="bm9uc2Vuc2U")

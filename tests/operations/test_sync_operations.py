@@ -1,0 +1,184 @@
+"""Changes, problems, status, plans and freshness."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Connection, update
+
+from testio_mcp.database.tables import Checkpoint, SyncRun, table_of
+from testio_mcp.errors import BadInput, NotFound
+from tests.operations.conftest import ask
+from tests.sync.conftest import Account
+
+
+async def test_a_first_copy_is_no_change(account: Account) -> None:
+    await account.sync()
+
+    page = await ask(account, "list_changes")
+
+    assert (page.items, page.digest) == ([], [])
+
+
+async def test_changes_are_told_with_titles_and_summed_up(account: Account) -> None:
+    await account.sync()
+    product = account.world.product_ids[0]
+    bug = account.world.open_bugs(product)[0]
+    account.world.update_bug(bug.id, status="rejected")
+    new = account.world.add_test(product, title="A brand new test")
+    await account.sync()
+
+    page = await ask(account, "list_changes", product_id=product)
+
+    told = {(item.entity, item.entity_id, item.field, item.old, item.new) for item in page.items}
+    assert ("bug", bug.id, "status", "open", "rejected") in told
+    assert ("test", new["id"], "created", None, None) in told
+    assert {item.title for item in page.items if item.entity_id == new["id"]} == {"A brand new test"}
+    assert "1 bug is now rejected" in page.digest
+    assert "1 new test" in page.digest
+    only_tests = await ask(account, "list_changes", entities="test")
+    assert {item.entity for item in only_tests.items} == {"test"}
+
+
+async def test_changes_can_be_asked_for_by_run_and_time(account: Account) -> None:
+    await account.sync()
+    account.world.advance(days=1)
+    run = await account.sync()
+    account.world.advance(days=1)
+    later = await account.sync()
+
+    of_run = await ask(account, "list_changes", run_id=run.run_id, limit=200)
+    assert len(of_run.items) == len(await account.rows("change_log", run_id=run.run_id)) > 0
+    since = await ask(account, "list_changes", since=later.started_at.isoformat(), limit=200)
+    assert {item.id for item in since.items} == {
+        row["id"] for row in await account.rows("change_log", run_id=later.run_id)
+    }
+    assert (await ask(account, "list_changes", since="2999-01-01")).items == []
+
+
+async def test_a_reader_sees_each_change_once(account: Account) -> None:
+    await account.sync()
+    account.world.advance(days=1)
+    await account.sync()
+    lines = len(await account.rows("change_log"))
+
+    seen: list[int] = []
+    for _ in range(lines):
+        page = await ask(account, "list_changes", reader="Ada", limit=3)
+        seen += [item.id for item in page.items]
+
+    assert seen == sorted(seen)
+    assert len(set(seen)) == len(seen) == lines
+    assert (await ask(account, "list_changes", reader="Ada")).items == []
+    assert len((await ask(account, "list_changes", reader="Grace", limit=200)).items) == lines
+    with pytest.raises(BadInput, match="reader"):
+        await ask(account, "list_changes", reader="Ada", since="2026-01-01")
+
+
+async def test_problems_are_listed_retried_and_cleared(account: Account) -> None:
+    product = account.world.product_ids[0]
+    broken = account.world.test_ids(product)[2]
+    account.break_with("poison", record_id=broken)
+    await account.sync()
+
+    (problem,) = (await ask(account, "list_problems")).items
+    assert (problem.resource, problem.attempts) == ("tests", 1)
+    with pytest.raises(NotFound, match="list_problems"):
+        await ask(account, "clear_problems", problem_ids=[problem.id + 1])
+    assert (await ask(account, "retry_problems")).status == "incomplete"
+    account.sandbox.faults.clear()
+    assert (await ask(account, "retry_problems")).status == "completed"
+    assert (await ask(account, "list_problems")).items == []
+
+
+async def test_cleared_problems_are_forgotten(account: Account) -> None:
+    account.break_with("poison", record_id=account.world.test_ids(account.world.product_ids[0])[2])
+    await account.sync()
+
+    assert (await ask(account, "clear_problems")).cleared == 1
+    assert (await ask(account, "list_problems")).total == 0
+
+
+async def test_drift_is_shown_with_the_problems(account: Account) -> None:
+    await account.sync()
+
+    drift = (await ask(account, "list_problems")).drift
+
+    assert drift
+    assert all(note.records > 0 for note in drift)
+    assert [note.records for note in drift] == sorted((note.records for note in drift), reverse=True)
+
+
+async def test_the_status_counts_what_the_lists_count(account: Account) -> None:
+    await account.sync()
+
+    status = await ask(account, "get_status")
+
+    truth = account.truth().values()
+    assert (status.tests, status.bugs, status.open_bugs) == tuple(sum(column) for column in zip(*truth, strict=True))
+    assert status.last_run.status == "completed"
+
+
+async def test_a_dry_run_asks_nothing_and_estimates_well(account: Account) -> None:
+    first = await ask(account, "sync_data", dry_run=True)
+    assert [step.step for step in first.planned] == ["products", "bugs", "metrics", "everything"]
+    assert account.sandbox.requests == []
+    await account.sync()
+    account.sandbox.requests.clear()
+
+    plan = await ask(account, "sync_data", dry_run=True, only="features,tests,bugs")
+
+    assert account.sandbox.requests == []
+    assert plan.requests == (await account.sync()).requests
+
+
+async def _age(account: Account, age: timedelta) -> None:
+    moment = datetime.now(UTC) - age
+
+    def work(conn: Connection) -> None:
+        conn.execute(update(table_of(Checkpoint)).values(completed_at=moment))
+        conn.execute(update(table_of(SyncRun)).values(started_at=moment))
+
+    await account.store.write(work)
+
+
+async def test_a_server_refreshes_what_is_too_old_once_for_all_who_ask(account: Account) -> None:
+    await account.sync()
+    await _age(account, timedelta(hours=1))
+    account.app.refreshes = True
+    product = account.world.product_ids[0]
+    new = account.world.add_test(product, status="running")
+
+    pages = await asyncio.gather(*(ask(account, "list_tests", statuses="running") for _ in range(5)))
+    await account.app.single_flight("refresh", _nothing)
+
+    again = await ask(account, "list_tests", statuses="running")
+    assert new["id"] in {item.id for item in again.items}
+    assert len(await account.rows("sync_run")) == 2
+    assert all(page.as_of is not None for page in pages)
+
+
+async def test_fresh_answers_ask_nothing(account: Account) -> None:
+    await account.sync()
+    account.app.refreshes = True
+    account.sandbox.requests.clear()
+
+    await ask(account, "list_tests")
+
+    assert account.sandbox.requests == []
+
+
+async def test_an_api_that_is_down_spoils_no_answer(account: Account) -> None:
+    await account.sync()
+    await _age(account, timedelta(hours=1))
+    account.app.refreshes = True
+    account.break_with("error", status=503)
+
+    page = await ask(account, "list_tests")
+
+    assert page.items
+    assert datetime.now(UTC) - page.as_of > timedelta(minutes=59)
+
+
+async def _nothing() -> None:
+    """Stand in for work when there is none under way."""
