@@ -10,25 +10,27 @@ from testio_mcp.settings import Settings
 
 if TYPE_CHECKING:
     from testio_mcp.api.client import CustomerApi
-    from testio_mcp.api.clock import Clock
 
 
 class App:
-    """What every operation works with. A server holds one per account; nothing of it is global."""
+    """What every operation works with. A server holds one per account; nothing of it is global.
+
+    `client` makes the client of the API where another than the usual one is wanted.
+    """
 
     def __init__(
         self,
         settings: Settings,
         store: PersistentCache,
         closing: AsyncExitStack,
-        clock: "Clock | None" = None,
+        client: "Callable[[Settings], CustomerApi] | None" = None,
         *,
         refreshes: bool = False,
     ) -> None:
         self.settings = settings
         self.store = store
         self._closing = closing
-        self._clock = clock
+        self._client = client
         self._api: CustomerApi | None = None
         self.refreshes = refreshes
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -41,7 +43,7 @@ class App:
         if self._api is None:
             from testio_mcp.api.client import CustomerApi
 
-            self._api = CustomerApi(self.settings, self._clock)
+            self._api = (self._client or CustomerApi)(self.settings)
             await self._closing.enter_async_context(self._api)
         return self._api
 

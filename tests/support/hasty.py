@@ -1,9 +1,12 @@
-"""A clock whose waits end at once."""
+"""A client whose waits end at once."""
 
 import asyncio
 import time
 
+from testio_mcp.api.client import CustomerApi
 from testio_mcp.api.clock import Clock
+from testio_mcp.api.retry import Policy
+from testio_mcp.settings import Settings
 
 
 def hasty_clock() -> Clock:
@@ -15,3 +18,8 @@ def hasty_clock() -> Clock:
         await asyncio.sleep(0)
 
     return Clock(monotonic=lambda: time.monotonic() + skipped[0], sleep=sleep)
+
+
+def hasty_client(settings: Settings, policy: Policy | None = None) -> CustomerApi:
+    """The program's client, without its patience."""
+    return CustomerApi(settings, hasty_clock(), policy)

@@ -16,7 +16,7 @@ from testio_mcp.sync.engine import SyncOptions, SyncSummary, run_sync
 from testio_mcp.sync.progress import silent
 from testio_mcp.sync.run import Entity
 from tests.conftest import SettingsFor
-from tests.support.hasty import hasty_clock
+from tests.support.hasty import hasty_client
 
 CORE: frozenset[Entity] = frozenset({"features", "tests", "bugs"})
 EVERYTHING: frozenset[Entity] = frozenset()
@@ -89,6 +89,6 @@ async def account(
     """A sandbox that serves `world`, and an app on an empty store, on each database in turn."""
     async with AsyncExitStack() as closing, serve_sandbox(world, token=canary) as sandbox:
         settings = settings_for(customer_api_base_url=sandbox.url)
-        app = App(settings, store, closing, clock=hasty_clock())
+        app = App(settings, store, closing, client=hasty_client)
         yield Account(world, sandbox, app)
         await closing.aclose()

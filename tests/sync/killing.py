@@ -20,7 +20,7 @@ from testio_mcp.errors import ApiError
 from testio_mcp.settings import load_settings
 from testio_mcp.sync.engine import SyncOptions, run_sync
 from testio_mcp.sync.progress import silent
-from tests.support.hasty import hasty_clock
+from tests.support.hasty import hasty_client
 
 POINTS = ("page-begun", "page-written", "page-committed")
 RANDOM_KILLS = 30
@@ -31,7 +31,7 @@ async def sync(url: str, token: str, store: Path, *, full: bool = False) -> None
     settings = load_settings(customer_api_base_url=url, customer_api_token=token, db_path=store)
     async with AsyncExitStack() as closing:
         cache = await closing.enter_async_context(PersistentCache(store))
-        await run_sync(App(settings, cache, closing, clock=hasty_clock()), SyncOptions(full=full), silent)
+        await run_sync(App(settings, cache, closing, client=hasty_client), SyncOptions(full=full), silent)
 
 
 def _forked(arguments: tuple[str, str, Path], fault: str) -> int:

@@ -16,7 +16,7 @@ from testio_mcp.sandbox import Fault, World, serve_sandbox
 from testio_mcp.settings import load_settings
 from testio_mcp.sync.engine import SyncOptions, run_sync
 from testio_mcp.sync.progress import silent
-from tests.support.hasty import hasty_clock
+from tests.support.hasty import hasty_client
 from tests.sync.conftest import CORE, Account
 
 WORLD = World(seed=3, products=1, tests_per_product=4, bugs_per_test=2, quirks=False)
@@ -57,7 +57,7 @@ async def _sync_with(fault: Fault, store: Path) -> tuple[dict[str, set[int]], li
         sandbox.faults.add(fault)
         cache = await closing.enter_async_context(PersistentCache(store))
         given_settings = load_settings(customer_api_base_url=sandbox.url, customer_api_token="t", db_path=store)
-        app = App(given_settings, cache, closing, clock=hasty_clock())
+        app = App(given_settings, cache, closing, client=hasty_client)
         await run_sync(app, SyncOptions(only=CORE), silent)
         account = Account(WORLD, sandbox, app)
         stored = {}

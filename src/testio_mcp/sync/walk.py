@@ -55,7 +55,8 @@ class Walk:
             await self._everything(point)
         else:
             await self._pages(point, 1, stop_early=True)
-        await self._refresh([key for key in dict.fromkeys((*mutable, *lost)) if key not in self._seen], lost)
+            unseen = [key for key in dict.fromkeys((*mutable, *lost)) if key not in self._seen]
+            await self._refresh(unseen, lost)
         if self._run.options.since is None:
             done = state.Point(None, self._run.started_at)
             await self._run.write(lambda conn: state.save_checkpoint(conn, TESTS.name, self._product_id, done))
