@@ -6,8 +6,6 @@ BIN := .venv/bin
 SET_UP := .venv/.set-up
 PIP := $(BIN)/python -m pip -qq --no-input --disable-pip-version-check
 
-export PYTHONDONTWRITEBYTECODE := 1
-
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format lint types imports budget fix docs bench clean
 

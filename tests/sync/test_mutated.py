@@ -76,7 +76,7 @@ async def _sync_with(fault: Fault, store: Path) -> tuple[dict[str, set[int]], li
 )
 @example(field=("bug", "bugs.*.test.id", FIELDS[-1][2]), kind="retype", odd=7)
 @example(field=("bug", "bugs.*.id", FIELDS[-1][2]), kind="retype", odd=True)
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_whatever_happens_to_a_field_the_rest_is_copied(
     field: tuple[str, str, int], kind: Any, odd: Any, _migrated_file: Path, tmp_path: Path
 ) -> None:

@@ -19,7 +19,7 @@ from testio_mcp.database import engine as engines
 from testio_mcp.database.backup import back_up, check_integrity
 from testio_mcp.database.faults import store_errors
 from testio_mcp.database.migrate import HEAD, current_revision, refuse_foreign, refuse_newer, upgrade
-from testio_mcp.database.readers import Readers
+from testio_mcp.database.workers import Workers, in_snapshot, in_transaction
 from testio_mcp.errors import BadInput, StoreError
 
 T = TypeVar("T")
@@ -51,7 +51,8 @@ class PersistentCache:
         self._skip_migrations = skip_migrations
         self._engine: AsyncEngine | None = None
         self._session_maker: async_sessionmaker[AsyncSession] | None = None
-        self._readers: Readers | None = None
+        self._readers: Workers | None = None
+        self._writer: Workers | None = None
         self._writing = asyncio.Lock()
         self._initializing = asyncio.Lock()
 
@@ -110,7 +111,8 @@ class PersistentCache:
         self.connection = await aiosqlite.connect(self.db_path, isolation_level=None)
         await self.connection.execute(f"PRAGMA busy_timeout={engines.BUSY_TIMEOUT_MS}")
         count = max(2, min(4, os.cpu_count() or 2))
-        self._readers = Readers(engines.create_sqlite_reader(self.db_path, count), count)
+        self._readers = Workers(engines.create_sqlite_reader(self.db_path, count), count, in_snapshot)
+        self._writer = Workers(engines.create_sqlite_writer(self.db_path), 1, in_transaction)
 
     async def _migrate(self) -> None:
         if self._skip_migrations:
@@ -123,6 +125,9 @@ class PersistentCache:
         if revision is not None and self.connection is not None and not self.is_memory:
             await back_up(self.connection, self.db_path)
         await upgrade(self.engine)
+        if self._writer is not None:
+            # From here on that thread writes; a session opens a connection of its own and closes it with the store.
+            await self.engine.dispose()
 
     async def _revision(self) -> str | None:
         if self.connection is not None:
@@ -153,6 +158,8 @@ class PersistentCache:
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` as one transaction: all of it is stored, or nothing."""
         with store_errors(self.place):
+            if self._writer is not None:
+                return await self._writer.run(work)
             # One at a time: a queue of our own has no time-out, and two transactions cannot wait for each other.
             async with self._writing, self.engine.begin() as connection:
                 return await connection.run_sync(work)
@@ -176,7 +183,8 @@ class PersistentCache:
 
     async def close(self) -> None:
         """Close everything that is open; calling it again does nothing."""
-        readers, self._readers = self._readers, None
+        workers = [part for part in (self._readers, self._writer) if part is not None]
+        self._readers = self._writer = None
         connection, self.connection = self.connection, None
         engine, self._engine = self._engine, None
         self._session_maker = None
@@ -185,8 +193,8 @@ class PersistentCache:
                 closing.push_async_callback(engine.dispose)
             if connection is not None and not self.is_memory:
                 closing.push_async_callback(connection.close)
-            if readers is not None:
-                closing.push_async_callback(readers.close)
+            for threads in workers:
+                closing.push_async_callback(threads.close)
 
     async def __aenter__(self) -> Self:
         """Open the store."""

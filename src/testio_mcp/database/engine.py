@@ -70,6 +70,15 @@ def create_async_engine_for_sqlite(db_path: str | Path) -> AsyncEngine:
     return engine
 
 
+def create_sqlite_writer(db_path: Path) -> Engine:
+    """The engine of the writing thread: one connection, with the settings of the async engine."""
+    url = URL.create("sqlite", database=str(db_path))
+    engine = create_engine(url, pool_size=1, max_overflow=0, connect_args={"check_same_thread": False})
+    event.listen(engine, "connect", _open_writer)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
 def create_sqlite_reader(db_path: Path, readers: int, *, immutable: bool = False) -> Engine:
     """A read-only engine in autocommit mode for `readers` threads.
 

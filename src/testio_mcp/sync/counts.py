@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, func, select, update
 
 from testio_mcp.database.dialect import insert_missing
 from testio_mcp.database.tables import Bug, ProductCount, Test, table_of
@@ -23,18 +25,23 @@ def counted(conn: Connection, table: Table, ids: list[int]) -> Iterator[None]:
     _add(conn, before, _share(conn, table, ids))
 
 
-def _share(conn: Connection, table: Table, ids: list[int]) -> _Share:
-    """What the given records contribute to each count of each product."""
-    counts: dict[str, ColumnElement[int]] = {"tests" if table is _TEST else "bugs": func.count()}
-    if table is _BUG:
-        counts["open_bugs"] = func.count().filter(table.c.status == "open")
-    statement = (
-        select(table.c.product_id, *(count.label(name) for name, count in counts.items()))
+@cache
+def _share_statement(table: Table) -> Select[Any]:
+    if table is _TEST:
+        counts: list[ColumnElement[int]] = [func.count().label("tests")]
+    else:
+        counts = [func.count().label("bugs"), func.count().filter(table.c.status == "open").label("open_bugs")]
+    return (
+        select(table.c.product_id, *counts)
         .where(table.c.id.in_(bindparam("ids", expanding=True)), table.c.gone_at.is_(None))
         .group_by(table.c.product_id)
     )
-    found = conn.execute(statement, {"ids": ids}).mappings()
-    return {row["product_id"]: {name: row[name] for name in counts} for row in found}
+
+
+def _share(conn: Connection, table: Table, ids: list[int]) -> _Share:
+    """What the given records contribute to each count of each product."""
+    rows = conn.execute(_share_statement(table), {"ids": ids}).mappings()
+    return {row["product_id"]: {name: row[name] for name in row if name != "product_id"} for row in rows}
 
 
 def _add(conn: Connection, before: _Share, after: _Share) -> None:

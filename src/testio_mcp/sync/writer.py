@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Delete, Select, Table, bindparam, delete, insert, select, update
 
 from testio_mcp.database.dialect import Row, insert_missing, upsert
 from testio_mcp.database.tables import ChangeLog, Drift, table_of
@@ -83,14 +84,23 @@ def store_records(
     return tally
 
 
-def _stored(conn: Connection, resource: Resource, ids: list[int]) -> dict[int, dict[str, Any]]:
-    columns = resource.table.c
-    names = ("id", "content_hash", "gone_at", *resource.tracked)
-    statement = select(*(columns[name] for name in names)).where(
+@cache
+def _stored_statement(table: Table, tracked: tuple[str, ...]) -> Select[Any]:
+    columns = table.c
+    return select(*(columns[name] for name in ("id", "content_hash", "gone_at", *tracked))).where(
         columns.id.in_(bindparam("ids", expanding=True)),
         columns.content_hash != "",  # rows without one only hold the place of a record that is yet to be copied
     )
-    return {row["id"]: dict(row) for row in conn.execute(statement, {"ids": ids}).mappings()}
+
+
+@cache
+def _delete_parts(table: Table, owner: str) -> Delete:
+    return delete(table).where(table.c[owner].in_(bindparam("ids", expanding=True)))
+
+
+def _stored(conn: Connection, resource: Resource, ids: list[int]) -> dict[int, dict[str, Any]]:
+    rows = conn.execute(_stored_statement(resource.table, resource.tracked), {"ids": ids}).mappings()
+    return {row["id"]: dict(row) for row in rows}
 
 
 def _complete(record: Record, version: _Version, scope: Scope) -> Record:
@@ -103,7 +113,7 @@ def _write(conn: Connection, resource: Resource, records: Sequence[Record], ids:
         insert_missing(conn, table, rows)
     upsert(conn, resource.table, [record.row for record in records])
     for table, owner in resource.parts:
-        conn.execute(delete(table).where(table.c[owner].in_(bindparam("ids", expanding=True))), {"ids": ids})
+        conn.execute(_delete_parts(table, owner), {"ids": ids})
     for table, rows in _by_table(record.parts for record in records).items():
         upsert(conn, table, rows)
     for table, rows in _by_table(record.members for record in records).items():

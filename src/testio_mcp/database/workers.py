@@ -1,7 +1,7 @@
-"""Reader threads: a whole read runs in one hop to a thread that keeps its connection open.
+"""Threads of a SQLite store: a whole unit of work runs in one hop to a thread that keeps its connection open.
 
 The stock async driver changes threads four times per statement; a list of tests with its counts costs a third
-of that when the function moves to the thread instead of every statement.
+of that when the function moves to the thread instead of every statement, and a page of a sync half.
 """
 
 import asyncio
@@ -17,21 +17,30 @@ T = TypeVar("T")
 _Job = tuple["asyncio.Future[Any]", Callable[[Connection], Any]]
 
 
-class Readers:
-    """A few threads, each with one connection of a read-only engine."""
+Transact = Callable[[Connection, Callable[[Connection], Any]], Any]
+"""Runs a unit of work on a connection, as a transaction of some kind."""
 
-    def __init__(self, engine: Engine, count: int) -> None:
-        """Start `count` threads; connections open with the first read."""
+
+class Workers:
+    """A few threads, each with one connection of an engine."""
+
+    def __init__(self, engine: Engine, count: int, transact: Transact) -> None:
+        """Start `count` threads; connections open with the first unit of work."""
         self._engine = engine
+        self._transact = transact
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._threads = [
-            threading.Thread(target=self._serve, name=f"store-reader-{n}", daemon=True) for n in range(count)
+            threading.Thread(target=self._serve, name=f"store-{transact.__name__}-{n}", daemon=True)
+            for n in range(count)
         ]
         for thread in self._threads:
             thread.start()
 
     async def run(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` on a reader's connection, inside one read transaction: a consistent snapshot."""
+        """Run `work` on a thread's connection.
+
+        Work that has begun is finished also when the caller no longer waits for it.
+        """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._jobs.put((future, work))
         return await future
@@ -53,7 +62,7 @@ class Readers:
                 continue
             try:
                 connection = connection or self._engine.connect()
-                result = _in_snapshot(connection, work)
+                result = self._transact(connection, work)
             except BaseException as error:  # noqa: BLE001 - the caller's task receives it
                 _deliver(future, _fail, error)
             else:
@@ -62,7 +71,14 @@ class Readers:
             connection.close()
 
 
-def _in_snapshot(connection: Connection, work: Callable[[Connection], T]) -> T:
+def in_transaction(connection: Connection, work: Callable[[Connection], T]) -> T:
+    """Commit what `work` does, or none of it."""
+    with connection.begin():
+        return work(connection)
+
+
+def in_snapshot(connection: Connection, work: Callable[[Connection], T]) -> T:
+    """Run `work` on a consistent view of the store."""
     driver: Any = connection.connection.driver_connection
     driver.execute("BEGIN")
     try:
