@@ -55,7 +55,7 @@ class _Copy:
         for batch in batches:
             await self._copy(dict(batch))
             self._done += len(batch)
-            await self._run.tell(BUGS.name, "", self._done, self._total)
+            await self._run.tell("bugs of tests", "", self._done, self._total)
 
     async def _copy(self, tests: dict[int, int]) -> None:
         page, lost = await read_bugs(self._run.api, list(tests))

@@ -128,7 +128,7 @@ class _Metrics:
             for product_id in dict.fromkeys(product_id for _, product_id in batch):
                 await self._store(product_id, [item for owner, item in found if owner == product_id])
             self._done += len(batch)
-            await self._run.tell(METRICS.name, "", self._done, self._total)
+            await self._run.tell("metrics of tests", "", self._done, self._total)
 
     async def _read(self, test_id: int) -> tuple[TestPayload, list[Row]] | Reject:
         try:
