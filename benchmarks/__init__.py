@@ -1,0 +1,1 @@
+"""What the product costs in time: measured by `make bench`, written to docs/architecture/PERFORMANCE.md."""
