@@ -11,8 +11,13 @@ def main() -> None:
     from testio_mcp.surfaces.account import importing
 
     if len(sys.argv) > 1:
+        import signal
+
         from testio_mcp.surfaces.cli import run
 
+        if sys.argv[1] != "serve":  # servers see to their signals themselves
+            # A request to end is taken as Ctrl-C is: what is under way is finished or rolled back, and noted.
+            signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
         sys.exit(run())
     with importing():
         from testio_mcp.surfaces.stdio import serve_stdio

@@ -210,3 +210,31 @@ async def test_a_damaged_store_is_found(own_copy: Copy, cli: Cli) -> None:
     assert ended.code == 1
     assert "damaged" in ended.err
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_a_sync_and_the_next_one_completes_it(
+    tmp_path: Path, canary: str, cli: Cli, by: signal.Signals
+) -> None:
+    world = World(seed=3, products=1, tests_per_product=3)
+    async with serve_sandbox(world, token=canary) as sandbox:
+        environment = {
+            "TESTIO_DB_PATH": str(tmp_path / "store.db"),
+            "TESTIO_CUSTOMER_API_BASE_URL": sandbox.url,
+            "TESTIO_CUSTOMER_API_TOKEN": canary,
+        }
+        sandbox.faults.add(Fault("stall", "features"))
+        running = await asyncio.create_subprocess_exec(
+            *PROGRAM, "sync", env=whole(environment), cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        while not any(request.path.endswith("features") for request in sandbox.requests):
+            assert running.returncode is None
+            await asyncio.sleep(0.01)
+        running.send_signal(by)
+        out, err = await running.communicate()
+        assert (running.returncode, out) == (130, b"")
+        assert b"Traceback" not in err
+        sandbox.faults.clear()
+
+        assert (await cli(environment, "sync", "--status")).out.count("interrupted") == 1
+        assert (await cli(environment, "sync")).code == 0

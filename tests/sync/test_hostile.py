@@ -1,11 +1,17 @@
 """A sync against an API that misbehaves."""
 
+import asyncio
+import itertools
 import json
+from datetime import UTC, datetime
 
 import pytest
 
+from testio_mcp.api.scrub import MAX_TEXT
 from testio_mcp.errors import AuthFailed
-from tests.sync.conftest import Account
+from testio_mcp.sync.engine import SyncOptions, run_sync
+from testio_mcp.sync.progress import Progress
+from tests.sync.conftest import CORE, Account
 
 LIST = r"products/\d+/exploratory_tests$"
 
@@ -145,3 +151,48 @@ async def test_no_secret_of_an_environment_is_stored(account: Account) -> None:
     assert "s3cret" in sent
     assert "production." in stored
     assert "s3cret" not in stored
+
+
+async def test_a_text_without_end_is_cut_and_says_so(account: Account) -> None:
+    product = account.world.product_ids[0]
+    test_id = account.world.test_ids(product)[0]
+    account.world.update_test(test_id, goal_text="x" * 10_000_000, goal="y" * 10_000_000)
+
+    assert (await account.sync()).status == "completed"
+
+    (row,) = await account.rows("test", id=test_id)
+    assert len(row["goal"]) < MAX_TEXT + 100
+    assert row["goal"].endswith(f"{10_000_000 - MAX_TEXT} more characters were not kept]")
+    assert len(row["raw"]) < 3 * MAX_TEXT
+
+
+async def test_cancelled_at_any_step_nothing_is_left_behind(account: Account) -> None:
+    """Whatever step a run is cancelled at: the lock is free, no transaction is open, and the next run completes."""
+    for step in itertools.count(1):
+        if await _cancelled_at(account, step):
+            runs = await account.rows("sync_run")
+            assert {row["status"] for row in runs} == {"interrupted"}
+        else:
+            break
+
+    assert step > 2 + 2 * len(account.world.product_ids)
+    assert await account.counts() == account.truth()
+    (lease,) = await account.rows("sync_lease")
+    assert lease["expires_at"] <= datetime.now(UTC)
+
+
+async def _cancelled_at(account: Account, step: int) -> bool:
+    """Cancel a run when it reports for the `step`-th time; False if it ends before that."""
+    steps = itertools.count(1)
+
+    async def stop(_: Progress) -> None:
+        if next(steps) == step:
+            task.cancel()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(run_sync(account.app, SyncOptions(only=CORE, full=True), stop))
+    try:
+        await task
+    except asyncio.CancelledError:
+        return True
+    return False

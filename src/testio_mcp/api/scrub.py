@@ -11,6 +11,9 @@ from typing import Any
 MAX_DEPTH = 40
 """Records nested deeper than this are refused; real ones have fewer than ten levels."""
 
+MAX_TEXT = 200_000
+"""Characters of a text that are kept; what is cut off is marked. Real texts are a hundredth of that."""
+
 ENVIRONMENT_KEYS = frozenset(
     {"id", "title", "name", "url", "product_id", "section_id", "archived", "created_at", "updated_at"}
 )
@@ -107,9 +110,12 @@ def _without_secrets(record: dict[str, Any], depth: int) -> dict[str, Any]:
         kept: Any
         if not kind:
             held = type(value)
-            if held is not dict and held is not list:
+            if held is str and len(value) > MAX_TEXT:
+                kept = _cut(value)
+            elif held is not dict and held is not list:
                 continue
-            kept = _without_secrets(value, depth - 1) if held is dict else _clean_list(value, depth - 1)
+            else:
+                kept = _without_secrets(value, depth - 1) if held is dict else _clean_list(value, depth - 1)
         else:
             kept = scrub_environment(value) if kind == "environment" else _GONE
         if kept is not value:
@@ -117,6 +123,10 @@ def _without_secrets(record: dict[str, Any], depth: int) -> dict[str, Any]:
                 clean = dict(record)
             clean[key] = kept
     return clean if clean is record else {key: value for key, value in clean.items() if value is not _GONE}
+
+
+def _cut(text: str) -> str:
+    return f"{text[:MAX_TEXT]} [... {len(text) - MAX_TEXT} more characters were not kept]"
 
 
 def _clean_list(items: list[Any], depth: int) -> list[Any]:
