@@ -60,9 +60,9 @@ async def back_up(connection: aiosqlite.Connection, db_path: Path) -> Path:
             contents = await _contents(connection)
             changed = await _data_version(connection) != before
             await _verify(partial, None if changed else contents)
-            _flush(partial)
+            flush(partial)
             partial.rename(final)
-            _flush(directory)
+            flush(directory)
         finally:
             partial.unlink(missing_ok=True)
     for old in list_backups(db_path)[KEEP:]:
@@ -95,7 +95,8 @@ async def _verify(copy: Path, expected: dict[str, int] | None) -> None:
         )
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Have a file, or the names in a directory, written to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

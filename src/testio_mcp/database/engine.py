@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from filelock import FileLock
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
@@ -53,6 +54,11 @@ def prepare_file(db_path: Path) -> bool:
             "Make its directory writable for this user, or set TESTIO_DB_PATH to another place.",
         ) from None
     return db_path.stat().st_size == 0
+
+
+def sync_file_lock(db_path: Path) -> FileLock:
+    """The lock that whoever replaces entity data of a SQLite store holds; the system frees it with its holder."""
+    return FileLock(db_path.with_name(f"{db_path.name}.sync-lock"), timeout=0, mode=0o600)
 
 
 def create_async_engine_for_sqlite(db_path: str | Path) -> AsyncEngine:

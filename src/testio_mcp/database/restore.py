@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from testio_mcp import faultpoints
-from testio_mcp.database.backup import backup_directory, list_backups
+from testio_mcp.database.backup import backup_directory, flush, list_backups
+from testio_mcp.database.engine import sync_file_lock
 from testio_mcp.database.examine import files_of, refuse_damaged
 from testio_mcp.database.faults import store_errors
 from testio_mcp.errors import Conflict, NotFound, StoreBusy, StoreCorrupt, StoreError, StoreForeign, StoreReadOnly
@@ -32,7 +33,7 @@ class Restored:
 @contextmanager
 def without_syncs(db_path: Path) -> Iterator[None]:
     """Keep syncs out, on a damaged file as well. Raises `Conflict` while one runs."""
-    lock = FileLock(db_path.with_name(f"{db_path.name}.sync-lock"), timeout=0, mode=0o600)
+    lock = sync_file_lock(db_path)
     with store_errors(str(db_path)):
         if not db_path.parent.is_dir():
             raise NotFound(f"There is no directory {db_path.parent}.", "Correct TESTIO_DB_PATH.")
@@ -167,7 +168,7 @@ def _replace(db_path: Path, backup: Path | None) -> Path | None:
         if backup is not None:
             fresh.replace(db_path)
         faultpoints.reach("restore.step")
-        _flush(db_path.parent)
+        flush(db_path.parent)
     finally:
         fresh.unlink(missing_ok=True)
     return aside
@@ -196,15 +197,7 @@ def _keep(db_path: Path) -> Path | None:
             os.link(path, kept)
         if not kept.exists():
             shutil.copy2(path, kept)
-            _flush(kept)
+            flush(kept)
         kept.chmod(0o600)
-    _flush(aside)
+    flush(aside)
     return aside
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,10 +14,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from sqlalchemy import Connection, insert, select, text, update
 
 from testio_mcp.database.cache import PersistentCache
+from testio_mcp.database.engine import sync_file_lock
 from testio_mcp.database.tables import SyncLease, table_of
 from testio_mcp.errors import Conflict
 
@@ -109,7 +110,7 @@ async def _exclusive(store: PersistentCache) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _file_lock(store: PersistentCache) -> AsyncIterator[None]:
-    lock = FileLock(store.db_path.with_name(store.db_path.name + ".sync-lock"), timeout=0, mode=0o600)
+    lock = sync_file_lock(store.db_path)
     try:
         lock.acquire()
     except Timeout:

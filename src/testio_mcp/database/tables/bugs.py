@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Index
 from sqlmodel import Field, Relationship, SQLModel
 
-from testio_mcp.database.tables.columns import Mirrored, json_text, key, part_of, ref, when
+from testio_mcp.database.tables.columns import DeviceColumns, Mirrored, json_text, key, part_of, ref, when
 
 if TYPE_CHECKING:
     from testio_mcp.database.tables.exploratory import Test
@@ -52,19 +52,13 @@ class Bug(Mirrored, table=True):
     comments: list["BugComment"] = Relationship(back_populates="bug")
 
 
-class BugDevice(SQLModel, table=True):
+class BugDevice(DeviceColumns, table=True):
     """A device on which a bug was seen."""
 
     __tablename__ = "bug_device"
 
     bug_id: int = part_of("bug")
     position: int = Field(primary_key=True)
-    category: str | None = None
-    vendor: str | None = None
-    name: str | None = None
-    operating_system: str | None = None
-    operating_system_version: str | None = None
-    browsers: str | None = None
 
     bug: Bug = Relationship(back_populates="devices")
 

@@ -52,6 +52,17 @@ class Mirrored(SQLModel):
     gone_at: datetime | None = when(default=None)
 
 
+class DeviceColumns(SQLModel):
+    """What describes a device."""
+
+    category: str | None = None
+    vendor: str | None = None
+    name: str | None = None
+    operating_system: str | None = None
+    operating_system_version: str | None = None
+    browsers: str | None = None
+
+
 def table_of(model: type[SQLModel]) -> Table:
     """The Core table of a model: lists and bulk writes use it, entities are for single records."""
     return metadata.tables[str(model.__tablename__)]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Index
 from sqlmodel import Field, Relationship, SQLModel
 
-from testio_mcp.database.tables.columns import Mirrored, json_text, key, part_of, ref, when
+from testio_mcp.database.tables.columns import DeviceColumns, Mirrored, json_text, key, part_of, ref, when
 
 if TYPE_CHECKING:
     from testio_mcp.database.tables.bugs import Bug
@@ -163,19 +163,13 @@ class Execution(Mirrored, table=True):
     raw: str = json_text()
 
 
-class ExecutionDevice(SQLModel, table=True):
+class ExecutionDevice(DeviceColumns, table=True):
     """A device that an execution ran on."""
 
     __tablename__ = "execution_device"
 
     execution_id: int = part_of("execution")
     position: int = Field(primary_key=True)
-    category: str | None = None
-    vendor: str | None = None
-    name: str | None = None
-    operating_system: str | None = None
-    operating_system_version: str | None = None
-    browsers: str | None = None
 
 
 class TestCaseResult(SQLModel, table=True):
