@@ -25,6 +25,8 @@ async def copy_bugs(run: Run, products: Sequence[int]) -> None:
     A test counts as read only when each of its bugs is stored, so whatever is missing is asked for again next time.
     Raises `ApiError` when the API as a whole does not answer.
     """
+    if not run.options.wants("bugs"):
+        return
     waiting, point = await run.read(
         lambda conn: (
             state.tests_awaiting(conn, "bugs", products, full=run.options.full, since=run.options.since),

@@ -21,7 +21,7 @@ from testio_mcp.sync.walk import FATAL
 
 SLOW = timedelta(hours=24)
 """How long lists that hardly ever change are left alone."""
-_EXECUTIONS_PAGE = 100
+_PAGE = 100
 _WORKERS = 10
 _BATCH = 25
 _RESULT = table_of(TestCaseResult)
@@ -84,19 +84,26 @@ async def copy_executions(run: Run) -> None:
 
 
 async def _executions(run: Run, point: state.Point, number: int, *, stop_early: bool) -> None:
-    done, previous = 0, [0]
+    """Copy pages from `number` on; the total that comes with each page says how many may be read at a time."""
+    done, width, previous = 0, 1, [0]
     while True:
-        page = await read_page(run.api, run.api.list_executions, number, _EXECUTIONS_PAGE)
-        ids = [record.id for record in page.records]
-        if not page.count or ids == previous:
-            return
-        after = None if stop_early else state.Point(number + 1, point.completed_at)
-        tally = await run.store(EXECUTIONS, state.ACCOUNT, page.records, page.rejects, point=after)
-        done += page.count
-        await run.tell(EXECUTIONS.name, "", done, page.record_count)
-        if page.count != _EXECUTIONS_PAGE or (stop_early and not (tally.new or tally.changed)):
-            return
-        number, previous = number + 1, ids
+        numbers = range(number, number + width)
+        fetch = run.api.list_executions
+        for place, page in zip(
+            numbers, await asyncio.gather(*(read_page(run.api, fetch, n, _PAGE) for n in numbers)), strict=True
+        ):
+            ids = [record.id for record in page.records]
+            if not page.count or ids == previous:
+                return
+            after = None if stop_early else state.Point(place + 1, point.completed_at)
+            tally = await run.store(EXECUTIONS, state.ACCOUNT, page.records, page.rejects, point=after)
+            done += page.count
+            await run.tell(EXECUTIONS.name, "", done, page.record_count)
+            if page.count != _PAGE or (stop_early and not (tally.new or tally.changed)):
+                return
+            previous, total = ids, page.record_count or 0
+        number += width
+        width = 1 if stop_early else max(1, min(_WORKERS, -(-total // _PAGE) - number + 1))
 
 
 async def copy_metrics(run: Run, products: Sequence[int]) -> None:
