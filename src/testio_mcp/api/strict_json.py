@@ -4,7 +4,11 @@ import json
 import math
 from typing import Any, NoReturn
 
+import orjson
+
 from testio_mcp.api.scrub import may_need_repair, repair
+
+_NUL = b"\\u0000"
 
 
 class NotJson(ValueError):
@@ -20,6 +24,15 @@ def read_json(body: bytes) -> Any:
 
     Bytes that are not UTF-8 read as U+FFFD. Raises `NotJson`; its text never quotes the body.
     """
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return _read_odd_json(body)
+    return repair(value) if _NUL in body else value
+
+
+def _read_odd_json(body: bytes) -> Any:
+    """Read what the quick reader refuses, forgivingly where that is harmless, or say what is wrong with it."""
     text = body.decode("utf-8-sig", errors="replace")
     try:
         value = _DECODER.decode(text)
@@ -49,5 +62,10 @@ def _finite(number: str) -> float:
     return value
 
 
+def _whole(digits: str) -> int | float:
+    """An integer, or a float where 64 bits do not hold it: the quick reader does the same."""
+    return int(digits) if len(digits) < 19 else _finite(digits)
+
+
 # Raw line breaks and tabs inside strings are against the letter of JSON and harmless.
-_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse, strict=False)
+_DECODER = json.JSONDecoder(parse_float=_finite, parse_int=_whole, parse_constant=_refuse, strict=False)

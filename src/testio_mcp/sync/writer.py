@@ -5,7 +5,6 @@ itself changed, so they are exact at every commit.
 """
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, Delete, Select, Table, bindparam, delete, insert, select, update
 
 from testio_mcp.database.dialect import Row, insert_missing, upsert
@@ -48,8 +48,8 @@ class _Version:
 
 def version_of(resource: Resource, payload: Any) -> _Version:
     """The payload's canonical JSON text and its 128-bit hash."""
-    raw = json.dumps(resource.canonical(payload.raw), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return _Version(payload, raw, hashlib.blake2b(raw.encode(), digest_size=16).hexdigest())
+    raw = orjson.dumps(resource.canonical(payload.raw), option=orjson.OPT_SORT_KEYS)
+    return _Version(payload, raw.decode(), hashlib.blake2b(raw, digest_size=16).hexdigest())
 
 
 def store_records(
