@@ -183,10 +183,9 @@ def _bare(db: sqlite3.Connection) -> Write:
         db.execute("BEGIN IMMEDIATE")
         for target, rows in batch:
             names = list(rows[0])
-            places, changes = (
-                ", ".join("?" * len(names)),
-                ", ".join(f"{name} = excluded.{name}" for name in names[1:]),
-            )
+            places = ", ".join("?" * len(names))
+            # A key that is set, even to what it is, has every reference to it looked for.
+            changes = ", ".join(f"{name} = excluded.{name}" for name in names if name != "id")
             statement = (
                 f"INSERT INTO {target.name} ({', '.join(names)}) VALUES ({places}) "
                 f"ON CONFLICT (id) DO UPDATE SET {changes}"

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
-from testio_mcp.database.types import utc_text
+from testio_mcp.database.types import UtcDateTime, utc_text
 
 # Both dialects offer the same ON CONFLICT methods, but share no base class that has them.
 _Insert = sqlite.Insert | postgresql.Insert
@@ -34,11 +34,19 @@ def _upsert(dialect: str, table: Table, columns: tuple[str, ...], keep: bool) ->
 
 @lru_cache(maxsize=256)
 def _sqlite_text(table: Table, columns: tuple[str, ...], keep: bool) -> tuple[str, Callable[[Row], tuple[Any, ...]]]:
-    """The statement as text, and what picks its values from a row."""
+    """The statement as text, and what makes its values of a row."""
     compiled = _upsert("sqlite", table, columns, keep).compile(dialect=sqlite.dialect(), column_keys=list(columns))
-    names = compiled.positiontup or list(columns)
-    pick = itemgetter(*names)
-    return str(compiled), pick if len(names) > 1 else lambda row: (pick(row),)
+    names = tuple(compiled.positiontup or columns)
+    pick = itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
+    moments = [place for place, name in enumerate(names) if isinstance(table.c[name].type, UtcDateTime)]
+
+    def values(row: Row) -> tuple[Any, ...]:
+        found = list(pick(row))
+        for place in moments:
+            found[place] = _driver_value(found[place])
+        return tuple(found)
+
+    return str(compiled), values
 
 
 def upsert(connection: Connection, table: Table, rows: list[Row]) -> None:
@@ -56,9 +64,8 @@ def _write(connection: Connection, table: Table, rows: list[Row], *, keep: bool)
         batch = rows[start : start + BATCH]
         if connection.dialect.name == "sqlite":
             # Handing tuples to the driver costs half of what SQLAlchemy's parameter processing costs per row.
-            statement, pick = _sqlite_text(table, tuple(batch[0]), keep)
-            values = [tuple(map(_driver_value, pick(row))) for row in batch]
-            connection.exec_driver_sql(statement, values)
+            statement, values = _sqlite_text(table, tuple(batch[0]), keep)
+            connection.exec_driver_sql(statement, [values(row) for row in batch])
         else:
             connection.execute(_upsert(connection.dialect.name, table, tuple(batch[0]), keep), batch)
 

@@ -28,6 +28,8 @@ _PRAGMAS = (
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
     "PRAGMA cache_size=-32768",
+    # 40 MB: following transactions touch many of the same index pages, which are then written to the file once.
+    "PRAGMA wal_autocheckpoint=10000",
 )
 _READER_PRAGMAS = (
     f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
