@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from testio_mcp.database.cache import PersistentCache
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 class App:
     """What every operation works with. A server holds one per account; nothing of it is global.
 
-    `client` makes the client of the API where another than the usual one is wanted.
+    `client` makes the client of the API where another than the usual one is wanted. `fresh_until` remembers up to
+    when the copy of which resources need not be looked at again.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class App:
         self._client = client
         self._api: CustomerApi | None = None
         self.refreshes = refreshes
+        self.fresh_until: dict[tuple[str, ...], datetime] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def api(self) -> "CustomerApi":

@@ -29,18 +29,25 @@ async def refresh(app: App, needs: tuple[str, ...]) -> None:
     limit = app.settings.refresh_after_minutes
     if not (app.refreshes and needs and limit and app.settings.customer_api_token):
         return
-    if await app.store.read(lambda conn: _is_stale(conn, needs, timedelta(minutes=limit), datetime.now(UTC))):
+    now = datetime.now(UTC)
+    if now < app.fresh_until.get(needs, now):
+        return
+    until = await app.store.read(lambda conn: _fresh_until(conn, needs, timedelta(minutes=limit), now))
+    app.fresh_until[needs] = until
+    if until <= now:
         task = app.single_flight("refresh", lambda: _quietly(app))
         await asyncio.wait({task}, timeout=app.settings.refresh_budget_seconds)
 
 
-def _is_stale(conn: Connection, needs: tuple[str, ...], limit: timedelta, now: datetime) -> bool:
+def _fresh_until(conn: Connection, needs: tuple[str, ...], limit: timedelta, now: datetime) -> datetime:
+    """Until when the copy is fresh enough, or not to be refreshed because that has just been tried; else `now`."""
     statement = select(func.count(), func.count(_POINT.completed_at), func.min(_POINT.completed_at))
     points, complete, oldest = conn.execute(statement.where(_POINT.resource.in_(needs))).one()
-    if points and points == complete and now - oldest < limit:
-        return False
-    tried = conn.execute(select(func.max(_RUN.started_at))).scalar()
-    return tried is None or now - tried >= RETRY_AFTER
+    if points and points == complete and oldest + limit > now:
+        last: datetime = min(oldest, now)  # a clock that was wrong must not keep a copy fresh for ever
+        return last + limit
+    tried: datetime | None = conn.execute(select(func.max(_RUN.started_at))).scalar()
+    return now if tried is None else max(now, min(tried, now) + RETRY_AFTER)
 
 
 async def _quietly(app: App) -> None:
