@@ -5,14 +5,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import cold, plans, questions, serving, startup, syncing, writing
+from benchmarks import cold, memory, plans, questions, serving, startup, syncing, writing
 from benchmarks.report import Section
 from benchmarks.serving import Load
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured: sizes in tests, rounds and calls per round, and products with tests to sync."""
+    """How much is measured.
+
+    Sizes in tests, rounds and calls per round, products with tests to sync, and tests of the accounts whose sync is
+    watched for its memory.
+    """
 
     sizes: tuple[int, ...]
     rounds: int
@@ -22,10 +26,13 @@ class Effort:
     starts: int
     written_tests: int
     synced: tuple[int, int]
+    remembered: tuple[int, ...]
 
 
-FULL = Effort((2_000, 40_000, 400_000), 8, 30, Load((1, 8, 32), 1.0, 4, 100), 6, 15, 2_000, (5, 200))
-QUICK = Effort((40,), 1, 2, Load((1, 2), 0.01, 1, 4), 1, 1, 40, (1, 4))
+FULL = Effort(
+    (2_000, 40_000, 400_000), 8, 30, Load((1, 8, 32), 1.0, 4, 100), 6, 15, 2_000, (5, 200), (2_000, 100_000)
+)
+QUICK = Effort((40,), 1, 2, Load((1, 2), 0.01, 1, 4), 1, 1, 40, (1, 4), (4, 8))
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,10 @@ async def _sync(bench: Bench) -> Section:
     return await syncing.measure(bench.folder, *bench.effort.synced)
 
 
+async def _memory(bench: Bench) -> Section:
+    return await memory.measure(bench.folder, bench.effort.remembered)
+
+
 PARTS: dict[str, Callable[[Bench], Awaitable[Section]]] = {
     "operations": _operations,
     "plans": _plans,
@@ -80,4 +91,5 @@ PARTS: dict[str, Callable[[Bench], Awaitable[Section]]] = {
     "start": _start,
     "writing": _writing,
     "sync": _sync,
+    "memory": _memory,
 }

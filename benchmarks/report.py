@@ -88,4 +88,4 @@ METHOD = """\
 
 NOT_MEASURED = """\
 Other operating systems and disks, more than two cores, a network between client and server, TLS, PostgreSQL's speed
-(its answers are tested), reads beside a running sync, and memory."""
+(its answers are tested), and the memory of servers."""
