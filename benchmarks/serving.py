@@ -1,6 +1,7 @@
 """Real clients of real servers: stdio, MCP over HTTP and REST, with one caller and with many."""
 
 import asyncio
+import gc
 import json
 import random
 import time
@@ -84,6 +85,9 @@ async def measure(stores: dict[int, Path], folder: Path, load: Load) -> Section:
         ]
         for door, callers, _ in plan:
             await _round(door, callers, 0.0, callers, random.Random(0))
+        # As the servers do: what lives as long as the process is not traced again in the middle of a call.
+        gc.collect()
+        gc.freeze()
         dice = random.Random(1)
         for _ in range(load.rounds):
             dice.shuffle(plan)

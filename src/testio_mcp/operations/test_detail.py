@@ -158,9 +158,9 @@ def get_test(
     features = fetch_records(conn, _features, key)
     answer: dict[str, Any] = {
         **base[0],
-        "bugs": count_bugs(conn, [test_id]).get(test_id) or BugCounts(),
+        "bugs": count_bugs(conn, [test_id]).get(test_id, {}),
         "bugs_by_status": statuses,
         "features": [row | {"bugs": on_feature[row["feature_id"]]} for row in features],
         "platforms": fetch_records(conn, _platforms, key),
     }
-    return TestDetail(**answer)
+    return TestDetail.model_validate(answer)

@@ -67,18 +67,18 @@ class TestPage(Page):
     items: list[TestSummary]
 
 
-def count_bugs(conn: Connection, test_ids: Sequence[int]) -> dict[int, BugCounts]:
-    """Bug counts of the given tests; a test without bugs is missing from the answer."""
+def count_bugs(conn: Connection, test_ids: Sequence[int]) -> dict[int, dict[str, int]]:
+    """What `BugCounts` holds for each of the given tests; a test without bugs is missing from the answer."""
     rows = fetch(conn, _bug_counts, {"test_ids": list(test_ids)})
     return {
-        row[0]: BugCounts(
-            total=row[1],
-            critical=row[2],
-            high=row[3],
-            low=row[4],
-            other=row[1] - row[2] - row[3] - row[4],
-            open=row[5],
-        )
+        row[0]: {
+            "total": row[1],
+            "critical": row[2],
+            "high": row[3],
+            "low": row[4],
+            "other": row[1] - row[2] - row[3] - row[4],
+            "open": row[5],
+        }
         for row in rows
     }
 
@@ -190,18 +190,19 @@ def _last(given: dict[str, Any], values: dict[str, Any]) -> tuple[datetime, int]
     return (min if newest else max)(positions, default=None)
 
 
-def _summary(row: Sequence[Any], counts: dict[int, BugCounts]) -> TestSummary:
-    return TestSummary(
-        id=row[0],
-        title=row[1],
-        product_id=row[2],
-        product=row[8],
-        status=row[3],
-        testing_type=row[4],
-        start_at=row[5],
-        end_at=row[6],
-        bugs=counts.get(row[0]) or BugCounts(),
-    )
+def _summary(row: Sequence[Any], counts: dict[int, dict[str, int]]) -> dict[str, Any]:
+    """What `TestSummary` holds: a page is validated once as a whole, not model by model."""
+    return {
+        "id": row[0],
+        "title": row[1],
+        "product_id": row[2],
+        "product": row[8],
+        "status": row[3],
+        "testing_type": row[4],
+        "start_at": row[5],
+        "end_at": row[6],
+        "bugs": counts.get(row[0], {}),
+    }
 
 
 @operation(
@@ -243,7 +244,8 @@ def list_tests(
     page = rows[:limit]
     counts = count_bugs(conn, [row[0] for row in page])
     following = _cursor_after(page[-1]) if len(rows) > limit else None
-    return TestPage(items=[_summary(row, counts) for row in page], next_cursor=following, as_of=rows[0][-1])
+    items = [_summary(row, counts) for row in page]
+    return TestPage.model_validate({"items": items, "next_cursor": following, "as_of": rows[0][-1]})
 
 
 def _empty_page(conn: Connection, filters: frozenset[str], binds: dict[str, Any]) -> TestPage:
