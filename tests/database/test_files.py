@@ -232,7 +232,7 @@ async def test_backup_that_fails_leaves_nothing(
         raise failure
 
     async with PersistentCache(sqlite_file) as store:
-        monkeypatch.setattr(backup, "_flush", fail)
+        monkeypatch.setattr(backup, "flush", fail)
         assert store.connection is not None
         with pytest.raises(kind):
             await back_up(store.connection, sqlite_file)

@@ -5,6 +5,8 @@ deferred transaction that reads and then writes fails at once beside another wri
 """
 
 import os
+import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -158,8 +160,25 @@ def _open_reader(connection: Any, _record: object) -> None:
 def _run(connection: Any, statements: tuple[str, ...]) -> None:
     cursor = connection.cursor()
     for statement in statements:
-        cursor.execute(statement)
+        _patiently(cursor, statement)
     cursor.close()
+
+
+def _patiently(cursor: Any, statement: str) -> None:
+    """Run a statement, again while another process has the file.
+
+    Two processes that turn the same new file to WAL would wait for each other, so SQLite refuses one of them at once.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            cursor.execute(statement)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _begin_immediate(connection: Connection) -> None:
