@@ -5,6 +5,7 @@ Alembic costs half a second to import, so the usual answer, "already there", com
 """
 
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 
 from sqlalchemy import Connection, event, inspect, text
@@ -50,6 +51,7 @@ def current_revision(connection: Connection, place: str) -> str | None:
 
 async def upgrade(engine: AsyncEngine, revision: str = "head") -> None:
     """Run the migrations up to `revision` in one transaction that holds the write lock from its start."""
+    import_module("alembic.command")  # takes half a second, for which nobody should wait at the lock
     async with engine.begin() as connection:
         await connection.run_sync(_upgrade, revision)
 
