@@ -77,10 +77,10 @@ class ChangeLog(SQLModel, table=True):
 
 
 class SyncLease(SQLModel, table=True):
-    """Who may write entity data: one row, taken over when it has expired.
+    """Who may write entity data: one row, taken over by whoever gets the lock beside it.
 
-    `fence` grows with every taking, and each page's transaction compares it, so that a holder who slept through his
-    lease writes nothing more.
+    `fence` grows with every taking, and each page's transaction compares it, so that a holder who lost the lock
+    writes nothing more. The holder moves `expires_at` on: once it has passed, he was killed or is stuck.
     """
 
     __tablename__ = "sync_lease"
