@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import BigInteger, DateTime, Dialect, Integer, String, Text
@@ -12,6 +13,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 BigId = BigInteger().with_variant(Integer(), "sqlite")
 
 
+@lru_cache(maxsize=4096)
 def utc_text(value: datetime) -> str:
     """A moment as fixed-width text whose order is the order of time: `2026-11-22T21:15:20.000000Z`.
 

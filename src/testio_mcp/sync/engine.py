@@ -106,7 +106,7 @@ async def _recorded(app: App, run: Run, requests: int) -> AsyncIterator[None]:
         values = {
             "status": status,
             "error": error,
-            "finished_at": datetime.now(UTC),
+            "finished_at": max(run.started_at, datetime.now(UTC)),
             "requests": run.api.requests - requests,
             "records_new": tally.new,
             "records_changed": tally.changed,
@@ -128,12 +128,17 @@ async def _copy(run: Run) -> None:
             for product_id, name in products.items():
                 tasks.create_task(_product(run, product_id, name))
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(copy_bugs(run, list(products)))
+            tasks.create_task(_bugs_and_metrics(run, list(products)))
             tasks.create_task(copy_reasons(run))
             tasks.create_task(copy_executions(run))
-        await copy_metrics(run, list(products))  # a bug that is new makes its test's metrics old
     except BaseExceptionGroup as group:
         raise _first(group) from None
+
+
+async def _bugs_and_metrics(run: Run, products: list[int]) -> None:
+    """One after the other: a bug that is new makes its test's metrics old."""
+    await copy_bugs(run, products)
+    await copy_metrics(run, products)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

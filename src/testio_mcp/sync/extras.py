@@ -18,12 +18,15 @@ from testio_mcp.sync.resources import ENVIRONMENTS, EXECUTIONS, METRICS, TEMPLAT
 from testio_mcp.sync.rows import person_id
 from testio_mcp.sync.run import Entity, Run
 from testio_mcp.sync.walk import FATAL
+from testio_mcp.sync.writer import Tally
 
 SLOW = timedelta(hours=24)
 """How long lists that hardly ever change are left alone."""
 _PAGE = 100
 _WORKERS = 10
 _BATCH = 25
+_AHEAD = 3
+"""How many batches of metrics are under way: while one is stored, the others keep the API busy."""
 _RESULT = table_of(TestCaseResult)
 
 
@@ -113,11 +116,21 @@ async def copy_metrics(run: Run, products: Sequence[int]) -> None:
     waiting = await run.read(
         lambda conn: state.tests_awaiting(conn, "metrics", products, full=run.options.full, since=run.options.since)
     )
-    batches = (waiting[n : n + _BATCH] for n in range(0, len(waiting), _BATCH))
     metrics = _Metrics(run, len(waiting))
+    batches = _batches(waiting)
     async with asyncio.TaskGroup() as tasks:
-        for _ in range(_WORKERS):
+        for _ in range(_AHEAD):
             tasks.create_task(metrics.work(batches))
+
+
+def _batches(waiting: list[tuple[int, int]]) -> Iterator[tuple[int, list[int]]]:
+    """The tests of one product after the other, some at a time: the product and the ids."""
+    products: dict[int, list[int]] = {}
+    for test_id, product_id in waiting:
+        products.setdefault(product_id, []).append(test_id)
+    for product_id, test_ids in products.items():
+        for n in range(0, len(test_ids), _BATCH):
+            yield product_id, test_ids[n : n + _BATCH]
 
 
 class _Metrics:
@@ -128,13 +141,13 @@ class _Metrics:
         self._total = total
         self._done = 0
 
-    async def work(self, batches: Iterator[list[tuple[int, int]]]) -> None:
+    async def work(self, batches: Iterator[tuple[int, list[int]]]) -> None:
         """Copy batch after batch until there is none left."""
-        for batch in batches:
-            found = [(product_id, await self._read(test_id)) for test_id, product_id in batch]
-            for product_id in dict.fromkeys(product_id for _, product_id in batch):
-                await self._store(product_id, [item for owner, item in found if owner == product_id])
-            self._done += len(batch)
+        for product_id, test_ids in batches:
+            async with asyncio.TaskGroup() as tasks:
+                asked = [tasks.create_task(self._read(test_id)) for test_id in test_ids]
+            await self._store(product_id, [task.result() for task in asked])
+            self._done += len(test_ids)
             await self._run.tell("metrics of tests", "", self._done, self._total)
 
     async def _read(self, test_id: int) -> tuple[TestPayload, list[Row]] | Reject:
@@ -169,18 +182,22 @@ class _Metrics:
         ]
 
     async def _store(self, product_id: int, found: list[tuple[TestPayload, list[Row]] | Reject]) -> None:
+        run = self._run
         tests = [item[0] for item in found if not isinstance(item, Reject)]
         results = [row for item in found if not isinstance(item, Reject) for row in item[1]]
+        rejects = [item for item in found if isinstance(item, Reject)]
         ids = [test.id for test in tests]
 
-        def finish(conn: Connection) -> None:
+        def work(conn: Connection) -> Tally:
+            # The single answer is also the newest version of the test.
+            tally = run.put(conn, TESTS, product_id, tests, log_new=True)
+            tally += run.put(conn, METRICS, product_id, tests, rejects)
             _store_results(conn, ids, results)
             state.mark_metrics_read(conn, ids)
+            return tally
 
-        rejects = [item for item in found if isinstance(item, Reject)]
-        # The single answer is also the newest version of the test.
-        await self._run.store(TESTS, product_id, tests, log_new=True)
-        await self._run.store(METRICS, product_id, tests, rejects, also=finish)
+        tally = await run.write(work)
+        run.tally += tally
 
 
 def _store_results(conn: Connection, test_ids: list[int], rows: list[Row]) -> None:

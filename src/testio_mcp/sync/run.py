@@ -106,12 +106,9 @@ class Run:
 
         `tests` maps the tests of bugs to their products.
         """
-        scope = Scope(product_id, self.started_at, tests or {})
 
         def work(conn: Connection) -> Tally:
-            tally = store_records(conn, resource, records, scope, self.id, log_new=log_new)
-            state.clear_letters(conn, resource.name, product_id, [record.id for record in records])
-            state.save_rejects(conn, resource.name, product_id, rejects, self.started_at)
+            tally = self.put(conn, resource, product_id, records, rejects, log_new=log_new, tests=tests)
             if also is not None:
                 also(conn)
             if point is not None:
@@ -120,6 +117,24 @@ class Run:
 
         tally = await self.write(work)
         self.tally += tally
+        return tally
+
+    def put(
+        self,
+        conn: Connection,
+        resource: Resource,
+        product_id: int,
+        records: Sequence[Any],
+        rejects: Sequence[Reject] = (),
+        *,
+        log_new: bool = False,
+        tests: dict[int, int] | None = None,
+    ) -> Tally:
+        """Store records and dead letters inside a transaction; the caller adds the tally once it is committed."""
+        scope = Scope(product_id, self.started_at, tests or {})
+        tally = store_records(conn, resource, records, scope, self.id, log_new=log_new)
+        state.clear_letters(conn, resource.name, product_id, [record.id for record in records])
+        state.save_rejects(conn, resource.name, product_id, rejects, self.started_at)
         return tally
 
     def remove(

@@ -6,10 +6,11 @@ itself changed, so they are exact at every commit.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -122,12 +123,17 @@ def _write(conn: Connection, resource: Resource, records: Sequence[Record], ids:
 
 def _by_table(groups: Iterable[list[tuple[Table, Row]]]) -> dict[Table, list[Row]]:
     """The rows of many records by table; of rows with one primary key the last one counts."""
-    tables: dict[Table, dict[tuple[Any, ...], Row]] = {}
+    tables: dict[Table, dict[Any, Row]] = {}
     for group in groups:
         for table, row in group:
-            key = tuple(row[column.name] for column in table.primary_key)
-            tables.setdefault(table, {})[key] = row
+            tables.setdefault(table, {})[_key_of(table)(row)] = row
     return {table: list(rows.values()) for table, rows in tables.items()}
+
+
+@cache
+def _key_of(table: Table) -> Callable[[Row], Any]:
+    """What reads the primary key of a row."""
+    return itemgetter(*(column.name for column in table.primary_key))
 
 
 def _count_drift(conn: Connection, resource: Resource, payloads: Sequence[Any], now: datetime) -> None:
