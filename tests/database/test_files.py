@@ -169,6 +169,18 @@ async def test_five_backups_are_kept(sqlite_file: Path) -> None:
     )
 
 
+async def test_the_newest_backup_is_the_last_one_whatever_the_clock_said(sqlite_file: Path) -> None:
+    async with PersistentCache(sqlite_file) as store:
+        for day in range(KEEP):  # made while the clock was a century ahead
+            copy = await store.backup()
+            copy.rename(copy.with_name(f"{sqlite_file.stem}-2126010{day + 1}T120000000000Z.db"))
+        backup_directory(sqlite_file).joinpath(f"{sqlite_file.stem}-20000231T120000000000Z.db").touch()
+        for _ in range(2):
+            copy = await store.backup()
+            assert list_backups(sqlite_file)[0] == copy
+    assert len(list_backups(sqlite_file)) == KEEP
+
+
 async def test_backups_of_a_store_with_a_longer_name_are_left_alone(sqlite_file: Path) -> None:
     other = sqlite_file.with_name("store-2.db")
     shutil.copy(sqlite_file, other)

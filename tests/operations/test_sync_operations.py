@@ -180,5 +180,23 @@ async def test_an_api_that_is_down_spoils_no_answer(account: Account) -> None:
     assert datetime.now(UTC) - page.as_of > timedelta(minutes=59)
 
 
+@pytest.mark.parametrize("remembered", [False, True])
+async def test_a_copy_from_the_future_is_refreshed_once(account: Account, remembered: bool) -> None:
+    """The clock was a day ahead and has been set back, before the server started or while it runs."""
+    await account.sync()
+    account.app.refreshes = True
+    if remembered:
+        account.app.fresh_until["tests", "bugs"] = datetime.now(UTC) + timedelta(days=1)
+    await _age(account, -timedelta(days=1))
+
+    for _ in range(3):
+        page = await ask(account, "list_tests")
+        await account.app.single_flight("refresh", _nothing)
+
+    assert len(await account.rows("sync_run")) == 2
+    assert page.as_of is not None
+    assert (await ask(account, "get_status")).as_of <= datetime.now(UTC)
+
+
 async def _nothing() -> None:
     """Stand in for work when there is none under way."""

@@ -2,7 +2,8 @@
 
 import os
 import re
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,6 +13,8 @@ from testio_mcp.database.faults import store_errors
 from testio_mcp.errors import StoreCorrupt
 
 KEEP = 5
+_STAMP = "%Y%m%dT%H%M%S%fZ"
+_WIDTH = len("20261122T211520000000Z")
 
 
 def backup_directory(db_path: Path) -> Path:
@@ -47,8 +50,7 @@ async def back_up(connection: aiosqlite.Connection, db_path: Path) -> Path:
     Returns the path of the copy. Raises `StoreCorrupt` when the copy does not hold what the store holds.
     """
     directory = backup_directory(db_path)
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
-    final = directory / f"{db_path.stem}-{stamp}.db"
+    final = directory / f"{db_path.stem}-{_stamp(db_path)}.db"
     partial = final.with_suffix(".partial")
     with store_errors(str(db_path)):
         directory.mkdir(mode=0o700, exist_ok=True)
@@ -68,6 +70,16 @@ async def back_up(connection: aiosqlite.Connection, db_path: Path) -> Path:
     for old in list_backups(db_path)[KEEP:]:
         old.unlink(missing_ok=True)
     return final
+
+
+def _stamp(db_path: Path) -> str:
+    """The time, or when the clock was set back, the moment after the newest copy: their names tell their order."""
+    now = datetime.now(UTC)
+    for newest in list_backups(db_path)[:1]:
+        with suppress(ValueError, OverflowError):  # a name may have the form of a moment and be none
+            last = datetime.strptime(newest.stem[-_WIDTH:], _STAMP).replace(tzinfo=UTC)
+            now = max(now, last + timedelta(microseconds=1))
+    return now.strftime(_STAMP)
 
 
 def list_backups(db_path: Path) -> list[Path]:

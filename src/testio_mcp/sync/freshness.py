@@ -17,6 +17,7 @@ RETRY_AFTER = timedelta(seconds=60)
 """How long a refresh that failed is not tried again."""
 _REFRESH = SyncOptions(only=frozenset({"tests", "bugs"}))
 _POINT, _RUN = table_of(Checkpoint).c, table_of(SyncRun).c
+_LAST_TRY = select(_RUN.started_at).order_by(_RUN.id.desc()).limit(1)
 logger = logging.getLogger(__name__)
 
 
@@ -26,13 +27,13 @@ async def refresh(app: App, needs: tuple[str, ...]) -> None:
     Waits at most the configured budget: then the stored answer serves, and its `as_of` says how old it is. Failures
     are noted in the run and never spoil an answer.
     """
-    limit = app.settings.refresh_after_minutes
+    limit = timedelta(minutes=app.settings.refresh_after_minutes)
     if not (app.refreshes and needs and limit and app.settings.customer_api_token):
         return
     now = datetime.now(UTC)
-    if now < app.fresh_until.get(needs, now):
+    if now < app.fresh_until.get(needs, now) <= now + max(limit, RETRY_AFTER):  # later ones: the clock was set back
         return
-    until = await app.store.read(lambda conn: _fresh_until(conn, needs, timedelta(minutes=limit), now))
+    until = await app.store.read(lambda conn: _fresh_until(conn, needs, limit, now))
     app.fresh_until[needs] = until
     if until <= now:
         task = app.single_flight("refresh", lambda: _quietly(app))
@@ -40,14 +41,17 @@ async def refresh(app: App, needs: tuple[str, ...]) -> None:
 
 
 def _fresh_until(conn: Connection, needs: tuple[str, ...], limit: timedelta, now: datetime) -> datetime:
-    """Until when the copy is fresh enough, or not to be refreshed because that has just been tried; else `now`."""
+    """Until when the copy is fresh enough, or not to be refreshed because that has just been tried; else `now`.
+
+    A moment in the future is that of a clock that was wrong: it says nothing, and keeps no copy fresh for ever.
+    """
     statement = select(func.count(), func.count(_POINT.completed_at), func.min(_POINT.completed_at))
     points, complete, oldest = conn.execute(statement.where(_POINT.resource.in_(needs))).one()
-    if points and points == complete and oldest + limit > now:
-        last: datetime = min(oldest, now)  # a clock that was wrong must not keep a copy fresh for ever
+    if points and points == complete and oldest <= now < oldest + limit:
+        last: datetime = oldest
         return last + limit
-    tried: datetime | None = conn.execute(select(func.max(_RUN.started_at))).scalar()
-    return now if tried is None else max(now, min(tried, now) + RETRY_AFTER)
+    tried: datetime | None = conn.execute(_LAST_TRY).scalar()
+    return now if tried is None or tried > now else max(now, tried + RETRY_AFTER)
 
 
 async def _quietly(app: App) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Literal
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, case, delete, func, insert, literal, select, update
 
 from testio_mcp.api.payloads import Reject
 from testio_mcp.database.dialect import upsert
@@ -29,7 +29,8 @@ _TEST, _BUG, _PAUSE = table_of(Test), table_of(Bug), table_of(ApiPause)
 def begin_run(conn: Connection, mode: str, now: datetime) -> int:
     """Note that a run starts; whatever a killed run left behind as running was interrupted."""
     stale = update(_RUN).where(_RUN.c.status == "running")
-    conn.execute(stale.values(status="interrupted", finished_at=now))
+    end = case((_RUN.c.started_at > now, _RUN.c.started_at), else_=literal(now, _RUN.c.started_at.type))
+    conn.execute(stale.values(status="interrupted", finished_at=end))
     started: int = conn.execute(insert(_RUN).values(_run_values(mode, now)).returning(_RUN.c.id)).scalar_one()
     return started
 
@@ -95,11 +96,11 @@ def clear_letters(conn: Connection, resource: str, product_id: int, keys: Sequen
     )
 
 
-def clear_old_letters(conn: Connection, resource: str, product_id: int, before: datetime) -> None:
-    """Remove the dead letters that a complete listing did not meet again."""
+def clear_old_letters(conn: Connection, resource: str, product_id: int, seen_at: datetime) -> None:
+    """Remove the dead letters that a complete listing did not meet again; it met those of `seen_at`."""
     conn.execute(
         delete(_LETTER).where(
-            _LETTER.c.resource == resource, _LETTER.c.product_id == product_id, _LETTER.c.last_seen_at < before
+            _LETTER.c.resource == resource, _LETTER.c.product_id == product_id, _LETTER.c.last_seen_at != seen_at
         )
     )
 
@@ -198,9 +199,16 @@ def forget_metrics(conn: Connection, test_ids: Sequence[int], moment: datetime) 
 
 
 def pause_left(conn: Connection, host: str, now: datetime) -> float:
-    """Seconds for which the API at `host` still asked to be left alone."""
+    """Seconds for which the API at `host` still asked to be left alone.
+
+    0 when a run has started in the future: the clock was set back since, and the API can say again how long.
+    """
     until = conn.execute(select(_PAUSE.c.until).where(_PAUSE.c.host == host)).scalar()
-    return max(0.0, (until - now).total_seconds()) if until else 0.0
+    newest = conn.execute(select(func.max(_RUN.c.started_at))).scalar()
+    if until is None or (newest is not None and newest > now):
+        return 0.0
+    left: float = (until - now).total_seconds()
+    return max(0.0, left)
 
 
 def save_pause(conn: Connection, host: str, until: datetime) -> None:
