@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, create_model, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model, field_validator
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import ErrorDetails, core_schema
 
@@ -26,6 +26,7 @@ def split_list(value: object) -> object:
 _UNSTORABLE = re.compile("[\\ud800-\\udfff\\x00]")
 AsList = BeforeValidator(split_list)
 Ids = Annotated[list[int], AsList]
+Fields = Annotated[list[str], AsList, Field(description="Return only these fields; all when left out.")]
 
 
 def is_storable(value: object) -> bool:
@@ -72,14 +73,18 @@ class PlainSchema(GenerateJsonSchema):
         return False
 
 
-def arguments_model(function: Callable[..., object], injected: frozenset[object]) -> type[Arguments]:
-    """The model of a function's parameters, without those whose type is `injected`."""
+def arguments_model(
+    function: Callable[..., object], injected: frozenset[object], *, has_fields: bool = False
+) -> type[Arguments]:
+    """The model of a function's parameters, without those whose type is `injected`; `fields` of a list at the end."""
     fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.annotation in injected:
             continue
         required = parameter.default is inspect.Parameter.empty
         fields[name] = (parameter.annotation, ... if required else parameter.default)
+    if has_fields:
+        fields["fields"] = (Fields, [])
     title = "".join(part.title() for part in function.__name__.split("_")) + "Arguments"
     return create_model(title, __base__=Arguments, **fields)
 

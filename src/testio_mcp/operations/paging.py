@@ -19,6 +19,8 @@ Cursor = Annotated[str | None, Field(description="next_cursor of the page before
 class Page(BaseModel):
     """What every page carries besides its items."""
 
+    total: int | None = Field(default=None, description="Matching records, on this page and others.")
+    total_is_capped: bool = Field(default=False, description="There are more than total says; it was not counted on.")
     next_cursor: str | None = Field(description="Pass it as cursor to get the next page; null on the last.")
     as_of: datetime | None = Field(
         description="The copy shows the account as of this moment; null before the first complete sync."

@@ -45,7 +45,6 @@ class ProblemPage(Page):
     """Dead letters, newest first, and the most frequent drift."""
 
     items: list[Problem]
-    total: int
     drift: list[DriftNote]
 
 

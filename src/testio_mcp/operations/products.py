@@ -31,7 +31,6 @@ class ProductPage(Page):
     """Products by name."""
 
     items: list[ProductSummary]
-    total: int = Field(description="All products of the account.")
 
 
 def _newest_bug() -> Select[str]:
@@ -69,7 +68,7 @@ _about = select(
 )
 
 
-@operation("/products", command="products list", toolset="products", needs=("tests", "bugs"), examples=({},))
+@operation("/products", command="products list", toolset="catalog", needs=("tests", "bugs"), examples=({},))
 def list_products(
     conn: Connection,
     cursor: Cursor = None,

@@ -9,17 +9,21 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from sqlalchemy import Connection
 
 from testio_mcp.app import App
+from testio_mcp.errors import BadInput
 from testio_mcp.operations.arguments import Arguments, arguments_model, explain, input_schema
+from testio_mcp.operations.paging import Page
 from testio_mcp.sync.freshness import refresh
 from testio_mcp.sync.progress import Report, silent
 
 Safety = Literal["read", "write", "destructive"]
+Toolset = Literal["catalog", "tests", "bugs", "sync"]
+Kind = Literal["product", "test", "bug", "feature", "user_story", "person"]
 F = TypeVar("F", bound=Callable[..., Any])
 _INJECTED: frozenset[object] = frozenset({Connection, App, Report})
 
@@ -31,11 +35,13 @@ class Operation:
     function: Callable[..., Any]
     path: str
     command: str
-    toolset: str
+    toolset: Toolset
     safety: Safety
     idempotent: bool
     open_world: bool
     needs: tuple[str, ...]
+    about: Kind | None = None
+    by_default: bool = True
     examples: tuple[Mapping[str, object], ...] = field(default=())
 
     @property
@@ -65,8 +71,8 @@ class Operation:
 
     @cached_property
     def arguments(self) -> type[Arguments]:
-        """The model of the arguments."""
-        return arguments_model(self.function, _INJECTED)
+        """The model of the arguments; those of a list end with `fields`."""
+        return arguments_model(self.function, _INJECTED, has_fields=self.item is not None)
 
     @cached_property
     def input_schema(self) -> dict[str, Any]:
@@ -80,6 +86,12 @@ class Operation:
         return returned
 
     @cached_property
+    def item(self) -> type[BaseModel] | None:
+        """The model of a list's records; None for what is no list."""
+        items = self.result.model_fields.get("items") if issubclass(self.result, Page) else None
+        return get_args(items.annotation)[0] if items else None
+
+    @cached_property
     def _takes(self) -> frozenset[object]:
         return frozenset(p.annotation for p in inspect.signature(self.function).parameters.values())
 
@@ -88,11 +100,35 @@ class Operation:
 
         Raises `BadInput` for arguments that do not fit, and whatever `TestioError` the operation raises.
         """
+        return await self._run(app, self._valid(arguments), report)
+
+    async def answer(self, app: App, arguments: Mapping[str, object], report: Report = silent) -> dict[str, Any]:
+        """The answer as JSON values; a list's records have only `id` and the fields that were asked for.
+
+        Raises as `run` does.
+        """
+        values = self._valid(arguments)
+        fields: list[str] = values.get("fields", [])
+        page = (await self._run(app, values, report)).model_dump(mode="json")
+        if fields:
+            kept = ["id", *fields]
+            page["items"] = [{name: item[name] for name in item if name in kept} for item in page["items"]]
+        return page
+
+    def _valid(self, arguments: Mapping[str, object]) -> dict[str, Any]:
         try:
             valid = self.arguments.model_validate(dict(arguments))
         except ValidationError as error:
             raise explain(error, self.arguments) from None
         values = {name: getattr(valid, name) for name in self.arguments.model_fields}
+        unknown = [name for name in values.get("fields", []) if self.item and name not in self.item.model_fields]
+        if unknown and self.item:
+            known = ", ".join(self.item.model_fields)
+            raise BadInput(f"fields: there is no field {unknown[0][:60]!r}.", f"fields takes any of: {known}.")
+        return values
+
+    async def _run(self, app: App, values: dict[str, Any], report: Report) -> BaseModel:
+        values = {name: value for name, value in values.items() if name != "fields" or self.item is None}
         answer: BaseModel
         await refresh(app, self.needs)
         if Connection in self._takes:
@@ -111,22 +147,23 @@ def operation(
     path: str,
     *,
     command: str,
-    toolset: str,
+    toolset: Toolset,
     safety: Safety = "read",
     idempotent: bool = True,
     open_world: bool = True,
     needs: tuple[str, ...] = (),
     examples: tuple[Mapping[str, object], ...] = (),
+    about: Kind | None = None,
+    by_default: bool = True,
 ) -> Callable[[F], F]:
     """Register a function as an operation.
 
     `path` is its REST path below `/api`, `command` its words on the command line. `open_world` says that the
-    answer may hold text written by testers, `needs` which resources have to be fresh for it.
     """
 
     def register(function: F) -> F:
         _REGISTRY[function.__name__] = Operation(
-            function, path, command, toolset, safety, idempotent, open_world, needs, examples
+            function, path, command, toolset, safety, idempotent, open_world, needs, about, by_default, examples
         )
         return function
 

@@ -134,7 +134,12 @@ _bugs = (
 
 
 @operation(
-    "/tests/{test_id}", command="tests show", toolset="tests", needs=("tests", "bugs"), examples=({"test_id": 1},)
+    "/tests/{test_id}",
+    command="tests show",
+    toolset="tests",
+    needs=("tests", "bugs"),
+    examples=({"test_id": 1},),
+    about="test",
 )
 def get_test(
     conn: Connection,

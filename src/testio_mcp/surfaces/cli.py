@@ -143,9 +143,9 @@ async def _ask(operation: "Operation", arguments: Mapping[str, object]) -> dict[
     adopt(settings)
     async with open_app(settings) as app:
         if operation.safety == "read":
-            result = await operation.run(app, arguments)
+            result = await operation.answer(app, arguments)
         else:
             async with progress() as report:
-                result = await operation.run(app, arguments, report)
-    clean: dict[str, Any] = repair(result.model_dump(mode="json"))
+                result = await operation.answer(app, arguments, report)
+    clean: dict[str, Any] = repair(result)
     return clean

@@ -74,13 +74,19 @@ class TestioServer(MCPServer[None]):
             raise NotFound(f"There is no tool {name[:60]!r}.", f"The tools are: {', '.join(tools)}.")
         app = await self._account.app()
         report = _progress_to(context)
-        answer = (await operation.run(app, arguments, report)).model_dump(mode="json", exclude_none=True)
+        answer = _said(await operation.answer(app, arguments, report))
         if size(answer) > REPLY_BYTES and "limit" in operation.arguments.model_fields:
             count = fitting(answer["items"])
-            fewer = await operation.run(app, {**arguments, "limit": count}, report)
-            answer = fewer.model_dump(mode="json", exclude_none=True)
+            answer = _said(await operation.answer(app, {**arguments, "limit": count}, report))
             answer["notice"] = f"One reply holds {count} of these records; next_cursor goes on after them."
         return _success(shortened(answer))
+
+
+def _said(value: Any) -> Any:
+    """JSON values without nulls: what is not said is not there."""
+    if isinstance(value, dict):
+        return {name: _said(item) for name, item in value.items() if item is not None}
+    return [_said(item) for item in value] if isinstance(value, list) else value
 
 
 def tool(operation: "Operation") -> Tool:

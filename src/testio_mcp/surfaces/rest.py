@@ -93,8 +93,8 @@ def _endpoint(account: Account, operation: Operation) -> Callable[[Request], Awa
     async def endpoint(request: Request) -> Response:
         try:
             given = _query(request) if operation.method == "GET" else await _body(request)
-            answer = await operation.run(await account.app(), {**given, **request.path_params})
-            return JSONResponse(repair(answer.model_dump(mode="json")))
+            answer = await operation.answer(await account.app(), {**given, **request.path_params})
+            return JSONResponse(repair(answer))
         except TestioError as error:
             return problem(error.status, error.code, repair(error.message), repair(error.next_step))
         except Exception as error:  # noqa: BLE001 - the surface's one handler: what is not expected is masked
