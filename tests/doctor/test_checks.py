@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from testio_mcp.api.probe import Probe
+from testio_mcp.database.mounts import kind_of
 from testio_mcp.doctor.case import Case, Contents, LastRun, StoreFacts
 from testio_mcp.doctor.findings import Verdict
-from testio_mcp.doctor.machine import judge_file_system, judge_sqlite, kind_of
+from testio_mcp.doctor.machine import judge_file_system, judge_sqlite
 from testio_mcp.doctor.network import check_clock, judge_ca, judge_proxy
 from testio_mcp.doctor.stores import check_drift, check_problems, check_sync
 from testio_mcp.settings import Settings
@@ -51,6 +52,8 @@ tmpfs /mnt/my\\040files/fast tmpfs rw 0 0
 host /mnt/shared 9p rw 0 0
 tmpfs /mnt/over ext4 rw 0 0
 other /mnt/over cifs rw 0 0
+me@host:/ /mnt/Größe fuse.sshfs rw 0 0
+dir /mnt/guest virtiofs rw 0 0
 """
 
 
@@ -63,6 +66,8 @@ other /mnt/over cifs rw 0 0
         ("/mnt/my files2", "overlay", "ok"),
         ("/mnt/shared/x", "9p", "warn"),
         ("/mnt/over", "cifs", "fail"),
+        ("/mnt/Größe/store.db", "fuse.sshfs", "fail"),
+        ("/mnt/guest", "virtiofs", "warn"),
     ],
 )
 def test_file_systems(place: str, kind: str, state: str) -> None:

@@ -1,6 +1,7 @@
 """What goes wrong in the world: one clear message with the next step, the same on every surface."""
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -11,6 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from testio_mcp.database import mounts
 from testio_mcp.operations.registry import operations
 from testio_mcp.sandbox import World, serve_sandbox
 from testio_mcp.surfaces.signatures import in_commands
@@ -136,6 +138,32 @@ async def test_a_store_that_cannot_be_made(tmp_path: Path, cli: Cli) -> None:
         ended = await cli(environment, *arguments)
         assert (ended.code, ended.out) == (1, "")
         assert ended.err == in_commands(text_of(over_mcp)) + "\n"
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs"])
+async def test_a_store_on_a_network_file_system(
+    tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    table = tmp_path / "mounts"
+    table.write_text(f"overlay / overlay rw 0 0\nhost:/share {tmp_path}/far\\040away {kind} rw 0 0\n")
+    monkeypatch.setattr(mounts, "MOUNTS", table)
+    (tmp_path / "far away").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "far away")
+    for place in ("far away/deep/store.db", "link/store.db"):
+        environment = {"TESTIO_DB_PATH": str(tmp_path / place)}
+        for arguments in (("status",), ("sync",), ("serve", "--transport", "http", "--port", "0"), ("db", "check")):
+            ended = await cli(environment, *arguments)
+            assert (ended.code, ended.out) == (1, "")
+            assert f"network file system that holds it ({kind})" in ended.err
+            assert "TESTIO_DB_PATH" in ended.err
+            assert "TESTIO_DATABASE_URL" in ended.err
+        examined = json.loads((await cli(environment, "doctor", "--json")).out)
+        found = {check["check"]: check for check in examined["checks"]}
+        assert found["file system"]["state"] == "fail"
+        assert kind in found["file system"]["found"]
+    assert list((tmp_path / "far away").iterdir()) == []
+    near = await cli({"TESTIO_DB_PATH": str(tmp_path / "far" / "store.db")}, "status")
+    assert near.code == 0
 
 
 async def test_settings_that_cannot_be(tmp_path: Path, cli: Cli) -> None:

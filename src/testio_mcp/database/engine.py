@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async
 from sqlalchemy.pool import StaticPool
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from testio_mcp.database.mounts import refuse_network
 from testio_mcp.errors import StoreReadOnly
 
 MEMORY = ":memory:"
@@ -45,8 +46,9 @@ def prepare_file(db_path: Path) -> bool:
     """Create the store's directory (0700) and file (0600) and say whether the file is new.
 
     SQLite gives its `-wal` and `-shm` files the mode of the main file, so all three stay private.
-    Raises `StoreReadOnly` when the place cannot be written.
+    Raises `StoreReadOnly` when the place cannot be written, `StoreError` when it is on a network file system.
     """
+    refuse_network(db_path)
     try:
         db_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(db_path, os.O_CREAT | os.O_RDWR, 0o600))

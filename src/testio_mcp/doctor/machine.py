@@ -9,6 +9,7 @@ from pathlib import Path
 
 from testio_mcp.database.backup import backup_directory, list_backups
 from testio_mcp.database.examine import files_of
+from testio_mcp.database.mounts import ELSEWHERE, NETWORK, SHARED, file_system_of
 from testio_mcp.doctor.case import Case
 from testio_mcp.doctor.findings import Verdict, fail, ok, skip, warn
 
@@ -16,8 +17,6 @@ NEEDED_PYTHON = (3, 11)
 NEEDED_SQLITE = (3, 35, 0)
 WAL_RESET_BUG = ((3, 7, 0), (3, 51, 2))
 _FIXED_EARLIER = frozenset({(3, 44, 6), (3, 50, 7)})
-NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre", "gpfs", "davfs"})
-SHARED = frozenset({"9p", "virtiofs", "vboxsf", "fuse.sshfs", "fuse.rclone", "fuse.s3fs", "fuse.vmhgfs-fuse"})
 _MIB = 2**20
 _TIGHT, _ROOMY = 20 * _MIB, 100 * _MIB
 
@@ -106,35 +105,18 @@ def _mode(path: Path) -> int:
 
 
 def check_file_system(case: Case) -> Verdict:
-    """A write-ahead log needs memory that all processes share, which network file systems do not offer."""
+    """A store lives on a local disk."""
     if case.settings.database_url is not None:
         return skip("the store is on a server")
-    mounts = Path("/proc/self/mounts")
-    if not mounts.exists():
-        return skip("this system does not tell the kind of a file system")
-    place = _existing(case.settings.db_path.parent).resolve()
-    return judge_file_system(kind_of(place, mounts.read_text(errors="replace")))
+    return judge_file_system(file_system_of(case.settings.db_path))
 
 
-def kind_of(place: Path, mounts: str) -> str:
-    """The kind of the file system that holds `place`, by the text of /proc/self/mounts."""
-    kind, best = "unknown", -1
-    for line in mounts.splitlines():
-        _, point, found, *_ = line.split(" ")
-        where = point.encode().decode("unicode_escape")
-        # The last of several mounts on one point is the one that shows.
-        if place.is_relative_to(where) and len(where) >= best:
-            kind, best = found, len(where)
-    return kind
-
-
-def judge_file_system(kind: str) -> Verdict:
+def judge_file_system(kind: str | None) -> Verdict:
     """Whether a store may live on a file system of that kind."""
+    if kind is None:
+        return skip("this system does not tell the kind of a file system")
     if kind in NETWORK:
-        return fail(
-            f"{kind}: a network file system, on which a store gets damaged",
-            "Set TESTIO_DB_PATH to a local disk, or use PostgreSQL (TESTIO_DATABASE_URL).",
-        )
+        return fail(f"{kind}: a network file system, on which no store is opened", ELSEWHERE)
     if kind in SHARED:
         return warn(f"{kind}: shared with another machine", "Use the store from one machine only, or a local disk.")
     return ok(f"{kind}: local")
