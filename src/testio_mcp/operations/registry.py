@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from importlib import import_module
 from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -170,9 +171,22 @@ def operation(
     return register
 
 
+# In the order in which they are documented.
+_MODULES = (
+    "products",
+    "tests",
+    "test_detail",
+    "bugs",
+    "changes",
+    "sync",
+    "status",
+    "problems",
+)
+
+
 def operations() -> dict[str, Operation]:
     """All operations by name, in the order in which they are documented."""
-    from testio_mcp.operations import changes, problems, products, status, sync, test_detail, tests
-
-    modules = [m.__name__ for m in (products, tests, test_detail, changes, sync, status, problems)]
+    modules = [f"testio_mcp.operations.{name}" for name in _MODULES]
+    for name in modules:
+        import_module(name)
     return dict(sorted(_REGISTRY.items(), key=lambda item: modules.index(item[1].function.__module__)))

@@ -1,0 +1,209 @@
+"""Bugs."""
+
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+from sqlalchemy import Connection, bindparam, exists
+
+from testio_mcp.database.tables import Bug, BugDevice, Feature, Person, Product, Test, table_of
+from testio_mcp.operations.arguments import AsList, Ids
+from testio_mcp.operations.listing import Listing, Order, Part, containing, day_begins, day_ends
+from testio_mcp.operations.paging import Cursor, Page
+from testio_mcp.operations.registry import operation
+from testio_mcp.sync.rows import person_id
+
+Level = Literal["critical", "high", "low", "none"]
+BugKind = Literal["functional", "visual", "content", "usability", "custom", "test_case", "spelling", "unknown"]
+BugStatus = Literal[
+    "open", "question", "accepted", "auto_accepted", "rejected", "submitted", "manager_approved", "unknown"
+]
+Sort = Literal["newest", "oldest"]
+
+_BUGS, _TESTS, _DEVICES = table_of(Bug), table_of(Test), table_of(BugDevice)
+_bug, _test, _device = _BUGS.c, _TESTS.c, _DEVICES.c
+_product, _feature, _person = table_of(Product), table_of(Feature), table_of(Person)
+
+
+class BugSummary(BaseModel):
+    """One bug in a list. `kind` and `level` are the two halves of the API's severity."""
+
+    id: int
+    title: str
+    level: str
+    kind: str
+    status: str
+    is_known: bool
+    product_id: int
+    product: str
+    test_id: int
+    feature: str | None
+    reporter: str | None
+    reported_at: datetime | None
+    exported_at: datetime | None
+    comments: int
+
+
+class BugPage(Page):
+    """Bugs, newest first unless asked otherwise."""
+
+    items: list[BugSummary]
+
+
+def _any_of(column: Any, name: str) -> Any:
+    return column.in_(bindparam(name, expanding=True))
+
+
+def _like(column: Any, name: str) -> Any:
+    return column.ilike(bindparam(name), escape="\\")
+
+
+_by_end = _BUGS.join(_TESTS, _bug.test_id == _test.id)
+_end_keys = (_test.sort_at, _test.id, _bug.id)
+_end_kinds = (datetime, int, int)
+_report_keys, _report_kinds = (_bug.reported_at, _bug.id), (datetime, int)
+_listing = Listing(
+    table=_BUGS,
+    columns=(
+        _bug.id,
+        _bug.title,
+        _bug.level,
+        _bug.kind,
+        _bug.status,
+        _bug.is_known,
+        _bug.product_id,
+        _product.c.name.label("product"),
+        _bug.test_id,
+        _feature.c.title.label("feature"),
+        _person.c.name.label("reporter"),
+        _bug.reported_at,
+        _bug.exported_at,
+        _bug.comment_count.label("comments"),
+    ),
+    joins=(
+        (_product, _bug.product_id == _product.c.id),
+        (_feature, _bug.feature_id == _feature.c.id),
+        (_person, _bug.author_id == _person.c.id),
+    ),
+    always=(_bug.gone_at.is_(None),),
+    filters={
+        "product_id": _bug.product_id == bindparam("product_id"),
+        "test_ids": _any_of(_bug.test_id, "test_ids"),
+        "feature_ids": _any_of(_bug.feature_id, "feature_ids"),
+        "reporter_ids": _any_of(_bug.author_id, "reporter_ids"),
+        "levels": _any_of(_bug.level, "levels"),
+        "kinds": _any_of(_bug.kind, "kinds"),
+        "statuses": _any_of(_bug.status, "statuses"),
+        "known": _bug.is_known == bindparam("known"),
+        "exported": _bug.exported_at.is_not(None) == bindparam("exported"),
+        "rejection_reason": _like(_bug.rejection_reason, "rejection_reason"),
+        "test_environment_id": exists().where(
+            _test.id == _bug.test_id, _test.test_environment_id == bindparam("test_environment_id")
+        ),
+        "reported": _bug.reported_at.is_not(None),
+        "reported_from": _bug.reported_at >= bindparam("reported_from", type_=_bug.reported_at.type),
+        "reported_before": _bug.reported_at < bindparam("reported_before", type_=_bug.reported_at.type),
+        "ended": _test.end_at.is_not(None),
+        "end_from": _test.sort_at >= bindparam("end_from", type_=_test.sort_at.type),
+        "end_before": _test.sort_at < bindparam("end_before", type_=_test.sort_at.type),
+    },
+    parts=(
+        Part(
+            _device.bug_id == _bug.id,
+            {
+                "device": _like(_device.name, "device"),
+                "device_category": _like(_device.category, "device_category"),
+                "operating_system": _like(_device.operating_system, "operating_system"),
+                "browser": _like(_device.browsers, "browser"),
+            },
+        ),
+    ),
+    orders={
+        "newest": Order((_bug.id,), (int,)),
+        "oldest": Order((_bug.id,), (int,), is_descending=False),
+        "newest report": Order(_report_keys, _report_kinds, above="reported_from", below="reported_before"),
+        "oldest report": Order(_report_keys, _report_kinds, False, above="reported_from", below="reported_before"),
+        "newest end": Order(_end_keys, _end_kinds, source=_by_end, above="end_from", below="end_before"),
+        "oldest end": Order(_end_keys, _end_kinds, False, _by_end, above="end_from", below="end_before"),
+    },
+    resources=("tests", "bugs"),
+    split=("statuses", _bug.status),
+    known={
+        "product_id": (_product, "Product", "list_products shows the ids."),
+        "test_ids": (_TESTS, "Test", "list_tests shows the ids."),
+        "feature_ids": (_feature, "Feature", "list_features shows the ids."),
+    },
+)
+
+
+@operation(
+    "/bugs",
+    command="bugs list",
+    toolset="bugs",
+    needs=("tests", "bugs"),
+    examples=({"statuses": ["open"], "levels": ["critical", "high"]}, {"product_id": 1, "operating_system": "ios"}),
+)
+def list_bugs(
+    conn: Connection,
+    product_id: Annotated[int | None, Field(description="Only this product; list_products shows the ids.")] = None,
+    test_ids: Annotated[Ids, Field(description="Only these tests; list_tests shows the ids.")] = [],  # noqa: B006
+    feature_ids: Annotated[Ids, Field(description="Only these features; list_features shows the ids.")] = [],  # noqa: B006
+    reporters: Annotated[list[str], AsList, Field(description="Full names of testers, as list_people shows.")] = [],  # noqa: B006
+    levels: Annotated[
+        list[Level], AsList, Field(description="Levels; visual, content and other kinds have none.")
+    ] = [],  # noqa: B006
+    kinds: Annotated[list[BugKind], AsList, Field(description="Kinds of bugs.")] = [],  # noqa: B006
+    statuses: Annotated[
+        list[BugStatus], AsList, Field(description="open is without a decision; question asks the customer.")
+    ] = [],  # noqa: B006
+    known: Annotated[bool | None, Field(description="Only bugs tagged as known, or only those that are not.")] = None,
+    exported: Annotated[
+        bool | None, Field(description="Only bugs exported to a tracker, or only the others.")
+    ] = None,
+    rejection_reason: Annotated[str | None, Field(description="Part of the reason, such as duplicate.")] = None,
+    device: Annotated[str | None, Field(description="Part of the device's name.")] = None,
+    device_category: Annotated[str | None, Field(description="Part of the category, such as phone.")] = None,
+    operating_system: Annotated[str | None, Field(description="Part of its name, such as ios.")] = None,
+    browser: Annotated[str | None, Field(description="Part of the browser's name.")] = None,
+    test_environment_id: Annotated[int | None, Field(description="Only bugs of tests on this environment.")] = None,
+    reported_from: Annotated[date | None, Field(description="Reported on or after this UTC day.")] = None,
+    reported_to: Annotated[date | None, Field(description="Reported on or before this UTC day.")] = None,
+    end_from: Annotated[date | None, Field(description="Of tests that ended on or after this UTC day.")] = None,
+    end_to: Annotated[date | None, Field(description="Of tests that ended on or before this UTC day.")] = None,
+    sort: Annotated[
+        Sort, Field(description="By report; by end of test when end_from or end_to is given.")
+    ] = "newest",
+    cursor: Cursor = None,
+    limit: Annotated[int, Field(ge=1, le=100, description="Bugs per page, 1 to 100.")] = 20,
+) -> BugPage:
+    """List bugs by product, test, feature, tester, severity, status, device or date.
+
+    get tells all about one bug. For what needs a decision now use triage_queue, to find words use search.
+    """
+    ended = end_from is not None or end_to is not None
+    reported = reported_from is not None or reported_to is not None
+    given = {
+        "product_id": product_id,
+        "test_ids": test_ids,
+        "feature_ids": feature_ids,
+        "reporter_ids": [person_id(name) for name in reporters],
+        "levels": levels,
+        "kinds": kinds,
+        "statuses": statuses,
+        "known": known,
+        "exported": exported,
+        "rejection_reason": containing(rejection_reason),
+        "device": containing(device),
+        "device_category": containing(device_category),
+        "operating_system": containing(operating_system),
+        "browser": containing(browser),
+        "test_environment_id": test_environment_id,
+        "reported_from": day_begins(reported_from),
+        "reported_before": day_ends(reported_to),
+        "reported": reported or None,
+        "ended": ended or None,
+        "end_from": day_begins(end_from),
+        "end_before": day_ends(end_to),
+    }
+    order = f"{sort} end" if ended else f"{sort} report" if reported else sort
+    return BugPage.model_validate(_listing.page(conn, given, order=order, cursor=cursor, limit=limit))

@@ -1,0 +1,234 @@
+"""Lists: filters, order, keyset pages and totals, written once for all of them.
+
+A page is one statement, however large the store: the inner query picks the ids of the page in the order of an index,
+the outer one fetches the columns of those few rows, and the total is counted up to a limit. Only a page without rows
+takes a second statement, which says why it is empty.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    Subquery,
+    Table,
+    bindparam,
+    exists,
+    func,
+    literal_column,
+    select,
+    tuple_,
+    union_all,
+)
+
+from testio_mcp.database.dialect import fetch
+from testio_mcp.database.types import utc_text
+from testio_mcp.errors import NotFound
+from testio_mcp.operations.paging import as_of, decode_cursor, encode_cursor
+
+COUNTED = 1_000
+"""How far matching records are counted; beyond that a total says that there are more."""
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """The sort keys of a list, the last one unique, and their types in a cursor.
+
+    `source` joins what the keys need to the list's table. `above` and `below` name the filters that bound the first
+    key: a cursor takes the place of the one on its side, as SQLite would otherwise walk from the bound to the cursor.
+    """
+
+    keys: tuple[ColumnElement[Any], ...]
+    kinds: tuple[Any, ...]
+    is_descending: bool = True
+    source: FromClause | None = None
+    above: str | None = None
+    below: str | None = None
+
+    @property
+    def bound(self) -> str | None:
+        """The filter on the side from which the list begins."""
+        return self.below if self.is_descending else self.above
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Filters that one and the same row of a table of parts has to meet, such as one device of a bug."""
+
+    belongs: ColumnElement[bool]
+    filters: Mapping[str, ColumnElement[bool]]
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """One list: its table, what its records show, how they are chosen and ordered.
+
+    A filter is a condition whose variable has the filter's name; those of `parts` are met by one row of the parts.
+    `split` names a filter that takes a list, and the column it is about: each value walks an index of its own.
+    `known` names, for a filter by id, the table and the words for an id that is not there.
+    """
+
+    table: Table
+    columns: tuple[ColumnElement[Any], ...]
+    orders: Mapping[str, Order]
+    resources: tuple[str, ...]
+    filters: Mapping[str, ColumnElement[bool]] = field(default_factory=dict)
+    always: tuple[ColumnElement[bool], ...] = ()
+    parts: tuple[Part, ...] = ()
+    joins: tuple[tuple[FromClause, ColumnElement[bool]], ...] = ()
+    split: tuple[str, ColumnElement[Any]] | None = None
+    known: Mapping[str, tuple[Table, str, str]] = field(default_factory=dict)
+
+    def page(
+        self, conn: Connection, given: Mapping[str, Any], *, order: str, cursor: str | None, limit: int
+    ) -> dict[str, Any]:
+        """What a `Page` holds: the records that match what was `given` (None and empty lists match all).
+
+        Raises `BadInput` for a foreign cursor, `NotFound` when nothing matches because a given id is unknown.
+        """
+        values = {name: value for name, value in given.items() if value is not None and value != []}
+        way = self.orders[order]
+        position = _position(way, cursor, values)
+        branches = len(set(values[self.split[0]])) if self.split and self.split[0] in values else 0
+        statement = _page(self, frozenset(values), order, position is not None, branches)
+        binds = values | {"limit": limit + 1} | {f"last_{n}": key for n, key in enumerate(position or ())}
+        if self.split and branches > 1:
+            binds |= {f"branch_{n}": value for n, value in enumerate(dict.fromkeys(values[self.split[0]]))}
+        rows = fetch(conn, statement, binds)
+        if not rows:
+            return self._nothing(conn, values, order)
+        names = [column.key for column in self.columns]
+        ends = len(names) + len(way.keys)
+        total, moment = rows[0][ends:]
+        last = rows[:limit][-1][len(names) : ends]
+        following = encode_cursor(*map(_in_cursor, last)) if len(rows) > limit else None
+        items = [dict(zip(names, row, strict=False)) for row in rows[:limit]]
+        return {"items": items, "next_cursor": following, "as_of": moment, **_total(total)}
+
+    def _nothing(self, conn: Connection, values: dict[str, Any], order: str) -> dict[str, Any]:
+        asked = [name for name in self.known if name in values]
+        total, moment, *found = fetch(conn, _empty(self, frozenset(values), order, tuple(asked)), values)[0]
+        for name, count in zip(asked, found, strict=True):
+            if not count:
+                _, what, step = self.known[name]
+                wanted = values[name][0] if isinstance(values[name], list) else values[name]
+                raise NotFound(f"{what} {wanted} is not in the store.", step)
+        return {"items": [], "next_cursor": None, "as_of": moment, **_total(total)}
+
+    def conditions(self, names: frozenset[str]) -> list[ColumnElement[bool]]:
+        """The conditions of the filters with these names, and those that always hold."""
+        chosen = [*self.always, *(condition for name, condition in self.filters.items() if name in names)]
+        inside = ((part, [part.filters[name] for name in part.filters if name in names]) for part in self.parts)
+        return chosen + [exists().where(part.belongs, *conditions) for part, conditions in inside if conditions]
+
+
+def _total(count: int) -> dict[str, Any]:
+    return {"total": min(count, COUNTED), "total_is_capped": count > COUNTED}
+
+
+def _in_cursor(key: Any) -> str | int:
+    return utc_text(key) if isinstance(key, datetime) else key
+
+
+def _position(order: Order, cursor: str | None, values: dict[str, Any]) -> list[Any] | None:
+    """The sort keys of the row that the page begins after; None at the start, or where a date already bounds it."""
+    if not cursor:
+        return None
+    keys = decode_cursor(cursor, *order.kinds)
+    bound = values.get(order.bound or "")
+    if bound is not None and (keys[0] >= bound if order.is_descending else keys[0] < bound):
+        return None
+    return keys
+
+
+def _ordered(order: Order, columns: Sequence[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
+    return [column.desc() for column in columns] if order.is_descending else list(columns)
+
+
+def _branch(listing: Listing, names: frozenset[str], order: Order, is_later: bool, branch: int | None) -> Subquery:
+    """The ids and sort keys of a page, from one walk along an index."""
+    if is_later and order.bound:
+        names -= {order.bound}
+    chosen = listing.conditions(names)
+    if is_later:
+        last = [bindparam(f"last_{n}", type_=key.type) for n, key in enumerate(order.keys)]
+        here, there = (order.keys[0], last[0]) if len(last) == 1 else (tuple_(*order.keys), tuple_(*last))
+        chosen.append(here < there if order.is_descending else here > there)
+    if branch is not None and listing.split:
+        chosen.append(listing.split[1] == bindparam(f"branch_{branch}"))
+    keys = [key.label(f"key_{n}") for n, key in enumerate(order.keys)]
+    chosen_ids = select(listing.table.c.id.label("id"), *keys).select_from(_source(listing, order)).where(*chosen)
+    return chosen_ids.order_by(*_ordered(order, order.keys)).limit(bindparam("limit")).subquery()
+
+
+def _source(listing: Listing, order: Order) -> FromClause:
+    return listing.table if order.source is None else order.source
+
+
+@lru_cache(maxsize=1024)
+def _page(listing: Listing, names: frozenset[str], order: str, is_later: bool, branches: int) -> Select[Any]:
+    way = listing.orders[order]
+    if branches > 1 and listing.split:
+        rest = names - {listing.split[0]}
+        parts = (select(_branch(listing, rest, way, is_later, number)) for number in range(branches))
+        page = union_all(*parts).subquery("page")
+    else:
+        page = select(_branch(listing, names, way, is_later, None)).subquery("page")
+    keys = [page.c[f"key_{n}"] for n in range(len(way.keys))]
+    joined: FromClause = page.join(listing.table, listing.table.c.id == page.c.id)
+    for table, condition in listing.joins:
+        joined = joined.outerjoin(table, condition)
+    about = _about(listing, names, way)
+    return (
+        select(*listing.columns, *keys, *about)
+        .select_from(joined)
+        .order_by(*_ordered(way, keys))
+        .limit(bindparam("limit"))
+    )
+
+
+def _about(listing: Listing, names: frozenset[str], order: Order) -> list[ColumnElement[Any]]:
+    """How many records match, counted up to the limit, and as of when."""
+    matching: Select[Any] = (
+        select(literal_column("1")).select_from(_source(listing, order)).where(*listing.conditions(names))
+    )
+    total = select(func.count()).select_from(matching.limit(COUNTED + 1).subquery()).scalar_subquery()
+    product: BindParameter[int] | None = bindparam("product_id") if "product_id" in names else None
+    return [total.label("total"), as_of(*listing.resources, product_id=product).label("as_of")]
+
+
+@lru_cache(maxsize=1024)
+def _empty(listing: Listing, names: frozenset[str], order: str, asked: tuple[str, ...]) -> Select[Any]:
+    """The total without a cursor, the moment, and how many of the ids in each filter are known."""
+    known = []
+    for name in asked:
+        column = listing.known[name][0].c.id
+        is_list = listing.filters[name].compile().binds[name].expanding
+        wanted = column.in_(bindparam(name, expanding=True)) if is_list else column == bindparam(name)
+        known.append(select(func.count(column)).where(wanted).scalar_subquery())
+    return select(*_about(listing, names, listing.orders[order]), *known)
+
+
+def day_begins(day: date | None) -> datetime | None:
+    """The first moment of a UTC day."""
+    return None if day is None else datetime.combine(day, time.min, UTC)
+
+
+def day_ends(day: date | None) -> datetime | None:
+    """The first moment after a UTC day; None also for the last day there is."""
+    return None if day is None or day == date.max else day_begins(day + timedelta(days=1))
+
+
+def containing(text: str | None) -> str | None:
+    """A LIKE pattern for what contains `text`; its escape character is the backslash."""
+    if not text:
+        return None
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"
