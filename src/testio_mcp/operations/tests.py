@@ -1,39 +1,26 @@
 """Exploratory tests (test cycles)."""
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
-from typing import Annotated, Any, Literal, get_args
+from datetime import date, datetime
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, Field
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    ScalarSelect,
-    Select,
-    String,
-    bindparam,
-    func,
-    select,
-    tuple_,
-    type_coerce,
-    union_all,
-)
+from sqlalchemy import Connection, bindparam, exists, func, or_, select
 
 from testio_mcp.database.dialect import fetch
-from testio_mcp.database.tables import Bug, Product, Test, table_of
-from testio_mcp.database.types import utc_text
-from testio_mcp.errors import NotFound
-from testio_mcp.operations.arguments import AsList
-from testio_mcp.operations.paging import Cursor, Page, as_of, decode_cursor, encode_cursor
+from testio_mcp.database.tables import Bug, Feature, Product, Test, TestFeature, table_of
+from testio_mcp.operations.arguments import AsList, Ids
+from testio_mcp.operations.listing import Listing, Order, day_begins, day_ends
+from testio_mcp.operations.paging import Cursor, Page
 from testio_mcp.operations.registry import operation
+from testio_mcp.sync.rows import person_id
 
 TestStatus = Literal["initialized", "customer_finalized", "waiting", "running", "locked", "archived", "cancelled"]
 TestingType = Literal["rapid", "focused", "coverage", "usability", "custom", "test_case"]
 Sort = Literal["newest", "oldest"]
 
-_BEFORE_ALL = -1
 _test, _bug, _product = table_of(Test).c, table_of(Bug).c, table_of(Product).c
+_feature = table_of(TestFeature).c
 
 
 class BugCounts(BaseModel):
@@ -93,116 +80,49 @@ _bug_counts = (
     .where(_bug.test_id.in_(bindparam("test_ids", expanding=True)), _bug.gone_at.is_(None))
     .group_by(_bug.test_id)
 )
-_columns = (
-    _test.id,
-    _test.title,
-    _test.product_id,
-    _test.status,
-    _test.testing_type,
-    type_coerce(_test.start_at, String).label("start_at"),
-    type_coerce(_test.end_at, String).label("end_at"),
-    type_coerce(_test.sort_at, String).label("sort_at"),
-)
-
-
-def _branch(status: int | None, sort: Sort, filters: frozenset[str]) -> Select[Any]:
-    """One list of tests, in the order of an index: with one status, or with any."""
-    position = tuple_(_test.sort_at, _test.id)
-    last = tuple_(bindparam("last_sort_at", type_=_test.sort_at.type), bindparam("last_id"))
-    conditions: dict[str, ColumnElement[bool]] = {
-        "product": _test.product_id == bindparam("product_id"),
+_listing = Listing(
+    table=table_of(Test),
+    columns=(
+        _test.id,
+        _test.title,
+        _test.product_id,
+        _product.name.label("product"),
+        _test.status,
+        _test.testing_type,
+        _test.start_at,
+        _test.end_at,
+    ),
+    joins=((table_of(Product), _test.product_id == _product.id),),
+    always=(_test.gone_at.is_(None),),
+    filters={
+        "product_id": _test.product_id == bindparam("product_id"),
+        "statuses": _test.status.in_(bindparam("statuses", expanding=True)),
         "types": _test.testing_type.in_(bindparam("types", expanding=True)),
+        "feature_ids": exists().where(
+            _feature.test_id == _test.id, _feature.feature_id.in_(bindparam("feature_ids", expanding=True))
+        ),
+        "contacts": or_(
+            *(
+                column.in_(bindparam("contacts", expanding=True))
+                for column in (_test.created_by_id, _test.submitted_by_id)
+            )
+        ),
+        "test_environment_id": _test.test_environment_id == bindparam("test_environment_id"),
         "ended": _test.end_at.is_not(None),
-        "from": _test.sort_at >= bindparam("end_from", type_=_test.sort_at.type),
-        "to": _test.sort_at < bindparam("end_before", type_=_test.sort_at.type),
-        "last": position < last if sort == "newest" else position > last,
-    }
-    chosen = [condition for name, condition in conditions.items() if name in filters]
-    if status is not None:
-        chosen.append(_test.status == bindparam(f"status_{status}"))
-    order = _order(_test, sort)
-    return select(*_columns).where(_test.gone_at.is_(None), *chosen).order_by(*order).limit(bindparam("limit"))
-
-
-def _order(columns: Any, sort: Sort) -> tuple[ColumnElement[Any], ...]:
-    keys = (columns.sort_at, columns.id)
-    return keys if sort == "oldest" else tuple(key.desc() for key in keys)
-
-
-@lru_cache(maxsize=512)
-def _list_statement(statuses: int, sort: Sort, filters: frozenset[str]) -> Select[Any]:
-    """The page query for a set of filters.
-
-    Several statuses are several branches merged by order: each reads one index from its end, so a page costs the
-    same in a large store as in a small one.
-    """
-    if statuses > 1:
-        branches = (select(_branch(n, sort, filters).subquery()) for n in range(statuses))
-        rows = union_all(*branches).subquery("page")
-    else:
-        rows = _branch(0 if statuses else None, sort, filters).subquery("page")
-    return (
-        select(*rows.c, _product.name, _as_of(filters))
-        .join_from(rows, table_of(Product), rows.c.product_id == _product.id)
-        .order_by(*_order(rows.c, sort))
-        .limit(bindparam("limit"))
-    )
-
-
-def _as_of(filters: frozenset[str]) -> ScalarSelect[Any]:
-    return as_of("tests", "bugs", product_id=bindparam("product_id") if "product" in filters else None)
-
-
-def _day(day: date) -> datetime:
-    return datetime.combine(day, time.min, UTC)
-
-
-def _filters(given: dict[str, Any]) -> dict[str, Any]:
-    """Bind values of the filters in use, under the names that `_branch` gives them."""
-    values: dict[str, Any] = {}
-    if given["product_id"] is not None:
-        values["product"] = {"product_id": given["product_id"]}
-    if given["testing_types"]:
-        values["types"] = {"types": given["testing_types"]}
-    if given["end_from"]:
-        values["from"] = {"end_from": _day(given["end_from"])}
-    if given["end_to"] and given["end_to"] < date.max:
-        values["to"] = {"end_before": _day(given["end_to"] + timedelta(days=1))}
-    if "from" in values or "to" in values:
-        values["ended"] = {}
-    if last := _last(given, values):
-        values["last"] = {"last_sort_at": last[0], "last_id": last[1]}
-    return values
-
-
-def _last(given: dict[str, Any], values: dict[str, Any]) -> tuple[datetime, int] | None:
-    """The position after which the page begins: the cursor's, or that of the date at which the list begins.
-
-    It takes the place of that date: of two bounds on one side SQLite would start from either, and walk up to the
-    other.
-    """
-    newest = given["sort"] == "newest"
-    begin = values.pop("to" if newest else "from", {})
-    positions = [(moment, _BEFORE_ALL) for moment in begin.values()]
-    if given["cursor"]:
-        sort_at, last_id = decode_cursor(given["cursor"], datetime, int)
-        positions.append((sort_at, last_id))
-    return (min if newest else max)(positions, default=None)
-
-
-def _summary(row: Sequence[Any], counts: dict[int, dict[str, int]]) -> dict[str, Any]:
-    """What `TestSummary` holds: a page is validated once as a whole, not model by model."""
-    return {
-        "id": row[0],
-        "title": row[1],
-        "product_id": row[2],
-        "product": row[8],
-        "status": row[3],
-        "testing_type": row[4],
-        "start_at": row[5],
-        "end_at": row[6],
-        "bugs": counts.get(row[0], {}),
-    }
+        "end_from": _test.sort_at >= bindparam("end_from", type_=_test.sort_at.type),
+        "end_before": _test.sort_at < bindparam("end_before", type_=_test.sort_at.type),
+    },
+    orders={
+        "newest": Order((_test.sort_at, _test.id), (datetime, int), above="end_from", below="end_before"),
+        "oldest": Order((_test.sort_at, _test.id), (datetime, int), False, above="end_from", below="end_before"),
+    },
+    resources=("tests", "bugs"),
+    split=("statuses", _test.status),
+    known={
+        "product_id": (table_of(Product), "Product", "list_products shows the ids."),
+        "feature_ids": (table_of(Feature), "Feature", "list_features shows the ids."),
+    },
+)
 
 
 @operation(
@@ -223,6 +143,11 @@ def list_tests(
     ] = [],  # noqa: B006 - never changed
     end_from: Annotated[date | None, Field(description="Ended on or after this UTC day (YYYY-MM-DD).")] = None,
     end_to: Annotated[date | None, Field(description="Ended on or before this UTC day (YYYY-MM-DD).")] = None,
+    feature_ids: Annotated[Ids, Field(description="Only tests of these features; list_features shows the ids.")] = [],  # noqa: B006
+    contacts: Annotated[
+        list[str], AsList, Field(description="Full names of people who created or submitted the tests.")
+    ] = [],  # noqa: B006 - never changed
+    test_environment_id: Annotated[int | None, Field(description="Only tests on this environment.")] = None,
     sort: Annotated[Sort, Field(description="newest or oldest end first.")] = "newest",
     cursor: Cursor = None,
     limit: Annotated[int, Field(ge=1, le=100, description="Tests per page, 1 to 100.")] = 20,
@@ -232,31 +157,19 @@ def list_tests(
     Use it to find tests by product, status, type or date; get_test tells all about one of them. A test that has no
     end yet (a draft) counts as newest and is left out when a date is given.
     """
-    values = _filters(locals())
-    statement = _list_statement(len(statuses), sort, frozenset(values))
-    binds: dict[str, Any] = {"limit": limit + 1}
-    binds |= {f"status_{n}": status for n, status in enumerate(dict.fromkeys(statuses))}
-    for part in values.values():
-        binds |= part
-    rows = fetch(conn, statement, binds)
-    if not rows:
-        return _empty_page(conn, frozenset(values), binds)
-    page = rows[:limit]
-    counts = count_bugs(conn, [row[0] for row in page])
-    following = _cursor_after(page[-1]) if len(rows) > limit else None
-    items = [_summary(row, counts) for row in page]
-    return TestPage.model_validate({"items": items, "next_cursor": following, "as_of": rows[0][-1]})
-
-
-def _empty_page(conn: Connection, filters: frozenset[str], binds: dict[str, Any]) -> TestPage:
-    known = func.count().filter(_product.id == bindparam("product_id"))
-    columns = [_as_of(filters), *([known] if "product" in filters else [])]
-    moment, *found = conn.execute(select(*columns), binds).one()
-    if found == [0]:
-        raise NotFound(f"Product {binds['product_id']} is not in the store.", "list_products shows the ids.")
-    return TestPage(items=[], next_cursor=None, as_of=moment)
-
-
-def _cursor_after(row: Sequence[Any]) -> str:
-    test_id, sort_at = row[0], row[7]
-    return encode_cursor(sort_at if isinstance(sort_at, str) else utc_text(sort_at), test_id)
+    given = {
+        "product_id": product_id,
+        "statuses": statuses,
+        "types": testing_types,
+        "feature_ids": feature_ids,
+        "contacts": [person_id(name) for name in contacts],
+        "test_environment_id": test_environment_id,
+        "ended": end_from is not None or end_to is not None or None,
+        "end_from": day_begins(end_from),
+        "end_before": day_ends(end_to),
+    }
+    page = _listing.page(conn, given, order=sort, cursor=cursor, limit=limit)
+    counts = count_bugs(conn, [item["id"] for item in page["items"]]) if page["items"] else {}
+    for item in page["items"]:
+        item["bugs"] = counts.get(item["id"], {})
+    return TestPage.model_validate(page)
