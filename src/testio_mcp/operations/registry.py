@@ -174,8 +174,12 @@ def operation(
 # In the order in which they are documented.
 _MODULES = (
     "products",
+    "features",
+    "people",
+    "environments",
     "tests",
     "test_detail",
+    "executions",
     "bugs",
     "changes",
     "sync",

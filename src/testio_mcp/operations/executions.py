@@ -1,0 +1,144 @@
+"""Executions of user stories."""
+
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+from sqlalchemy import Connection, bindparam, select
+
+from testio_mcp.database.tables import Execution, ExecutionDevice, Person, Product, Test, UserStory, table_of
+from testio_mcp.operations.arguments import AsList, Ids
+from testio_mcp.operations.listing import Listing, Order, Part, containing, day_begins, day_ends
+from testio_mcp.operations.paging import Cursor, Page
+from testio_mcp.operations.registry import operation
+from testio_mcp.sync.rows import person_id
+
+ExecutionStatus = Literal["pending", "passed", "failed", "blocked", "cancelled", "unknown"]
+Sort = Literal["newest", "oldest"]
+
+_EXECUTIONS, _DEVICES = table_of(Execution), table_of(ExecutionDevice)
+_TESTS, _STORIES = table_of(Test), table_of(UserStory)
+_execution, _device, _test, _story = _EXECUTIONS.c, _DEVICES.c, _TESTS.c, _STORIES.c
+_product, _person = table_of(Product).c, table_of(Person).c
+
+
+class ExecutionSummary(BaseModel):
+    """One tester's run of one user story."""
+
+    id: int
+    status: str
+    user_story_id: int | None
+    user_story: str | None
+    test_id: int | None
+    test: str | None
+    product: str | None
+    tester: str | None
+    device: str | None = Field(description="Its first device.")
+    operating_system: str | None
+    executed_at: datetime | None
+    comment: str | None
+
+
+class ExecutionPage(Page):
+    """Executions, newest first unless asked otherwise."""
+
+    items: list[ExecutionSummary]
+
+
+def _any_of(column: Any, name: str) -> Any:
+    return column.in_(bindparam(name, expanding=True))
+
+
+_of_product = select(_test.id).where(_test.product_id == bindparam("product_id"))
+_listing = Listing(
+    table=_EXECUTIONS,
+    columns=(
+        _execution.id,
+        _execution.status,
+        _execution.user_story_id,
+        _story.title.label("user_story"),
+        _execution.test_id,
+        _test.title.label("test"),
+        _product.name.label("product"),
+        _person.name.label("tester"),
+        _device.name.label("device"),
+        _device.operating_system,
+        _execution.executed_at,
+        _execution.comment,
+    ),
+    joins=(
+        (_STORIES, _execution.user_story_id == _story.id),
+        (_TESTS, _execution.test_id == _test.id),
+        (table_of(Product), _test.product_id == _product.id),
+        (table_of(Person), _execution.executed_by_id == _person.id),
+        (_DEVICES, (_device.execution_id == _execution.id) & (_device.position == 0)),
+    ),
+    always=(_execution.gone_at.is_(None),),
+    filters={
+        "product_id": _execution.test_id.in_(_of_product),
+        "test_ids": _any_of(_execution.test_id, "test_ids"),
+        "user_story_ids": _any_of(_execution.user_story_id, "user_story_ids"),
+        "tester_ids": _any_of(_execution.executed_by_id, "tester_ids"),
+        "statuses": _any_of(_execution.status, "statuses"),
+        "executed": _execution.executed_at.is_not(None),
+        "executed_from": _execution.executed_at >= bindparam("executed_from", type_=_execution.executed_at.type),
+        "executed_before": _execution.executed_at < bindparam("executed_before", type_=_execution.executed_at.type),
+    },
+    parts=(
+        Part(
+            _device.execution_id == _execution.id,
+            {
+                "device": _device.name.ilike(bindparam("device"), escape="\\"),
+                "operating_system": _device.operating_system.ilike(bindparam("operating_system"), escape="\\"),
+            },
+        ),
+    ),
+    orders={"newest": Order((_execution.id,), (int,)), "oldest": Order((_execution.id,), (int,), False)},
+    resources=("executions",),
+    known={
+        "product_id": (table_of(Product), "Product", "list_products shows the ids."),
+        "test_ids": (_TESTS, "Test", "list_tests shows the ids."),
+        "user_story_ids": (_STORIES, "User story", "list_user_stories shows the ids."),
+    },
+)
+
+
+@operation(
+    "/executions",
+    command="executions list",
+    toolset="tests",
+    examples=({"statuses": ["failed", "blocked"]}, {"test_ids": [1]}),
+    by_default=False,
+)
+def list_executions(
+    conn: Connection,
+    product_id: Annotated[int | None, Field(description="Only this product; list_products shows the ids.")] = None,
+    test_ids: Annotated[Ids, Field(description="Only these tests; list_tests shows the ids.")] = [],  # noqa: B006
+    user_story_ids: Annotated[Ids, Field(description="Only these user stories.")] = [],  # noqa: B006
+    statuses: Annotated[list[ExecutionStatus], AsList, Field(description="How the runs ended.")] = [],  # noqa: B006
+    testers: Annotated[list[str], AsList, Field(description="Full names of testers, as list_people shows.")] = [],  # noqa: B006
+    device: Annotated[str | None, Field(description="Part of the device's name.")] = None,
+    operating_system: Annotated[str | None, Field(description="Part of its name, such as ios.")] = None,
+    executed_from: Annotated[date | None, Field(description="Run on or after this UTC day.")] = None,
+    executed_to: Annotated[date | None, Field(description="Run on or before this UTC day.")] = None,
+    sort: Annotated[Sort, Field(description="newest or oldest first.")] = "newest",
+    cursor: Cursor = None,
+    limit: Annotated[int, Field(ge=1, le=100, description="Executions per page, 1 to 100.")] = 20,
+) -> ExecutionPage:
+    """List single runs of user stories: who, on which device, how they ended.
+
+    execution_matrix adds them up by story and device, environment or test.
+    """
+    given = {
+        "product_id": product_id,
+        "test_ids": test_ids,
+        "user_story_ids": user_story_ids,
+        "statuses": statuses,
+        "tester_ids": [person_id(name) for name in testers],
+        "device": containing(device),
+        "operating_system": containing(operating_system),
+        "executed": executed_from is not None or executed_to is not None or None,
+        "executed_from": day_begins(executed_from),
+        "executed_before": day_ends(executed_to),
+    }
+    return ExecutionPage.model_validate(_listing.page(conn, given, order=sort, cursor=cursor, limit=limit))
