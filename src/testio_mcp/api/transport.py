@@ -83,6 +83,7 @@ class Transport:
         self._policy = policy
         self._clock = clock
         self._base = httpx2.URL(settings.customer_api_base_url)
+        self._root = f"{str(self._base).rstrip('/')}/"
         self._cap = settings.max_response_mb * 2**20
         self._client: httpx2.AsyncClient | None = None
         self.host = self._base.netloc.decode("ascii", "replace")
@@ -125,12 +126,14 @@ class Transport:
         if client is None:
             raise RuntimeError("CustomerApi must be opened with `async with`")
         auth = _TokenAuth(self.require_token(), self._base)
-        params = httpx2.QueryParams(request.params) if request.params else None
-        async with client.stream(
-            request.method, request.path, params=params, json=request.json, auth=auth
-        ) as response:
+        async with client.stream(request.method, self._address(request), json=request.json, auth=auth) as response:
             check_head(asked, response.status_code, response.headers, self._clock)
             return await self._body(response, asked)
+
+    def _address(self, request: Request) -> str:
+        """The whole address: merging its parts is dearer than writing them one after the other."""
+        query = f"?{httpx2.QueryParams(request.params)}" if request.params else ""
+        return f"{self._root}{request.path}{query}"
 
     async def _body(self, response: httpx2.Response, asked: Asked) -> bytes:
         body = bytearray()
