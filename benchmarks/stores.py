@@ -2,7 +2,7 @@
 
 The small and the middle store hold what `testio_mcp.sandbox.World` tells, read and written by the product's own
 parsers and `store_records`. That would take a quarter of an hour for the large one, so it is the middle one whose
-finished tests and their bugs are repeated under other ids and dates, without devices and comments of the bugs.
+finished tests and their bugs are repeated under other ids and dates, without the comments of the bugs.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from benchmarks.machine import talk
 from testio_mcp.api.payloads import parse_bug, parse_feature, parse_product, parse_test
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.database.migrate import HEAD, MIGRATIONS
-from testio_mcp.database.tables import Bug, Test, TestFeature, TestPlatform, table_of
+from testio_mcp.database.tables import Bug, BugDevice, Test, TestFeature, TestPlatform, table_of
 from testio_mcp.sandbox import World
 from testio_mcp.sync import state
 from testio_mcp.sync.resources import BUGS, FEATURES, PRODUCTS, TESTS
@@ -42,7 +42,7 @@ _MIDDLE = 40_000
 _BATCH = 500
 _SHIFT = 10_000_000
 _SHIFTED_IDS = {"test": ("id",), "bug": ("id", "test_id", "test_feature_id")}
-_SHIFTED_IDS |= {"test_feature": ("id", "test_id"), "test_platform": ("test_id",)}
+_SHIFTED_IDS |= {"test_feature": ("id", "test_id"), "test_platform": ("test_id",), "bug_device": ("bug_id",)}
 _SHIFTED_TIMES = frozenset({"start_at", "end_at", "sort_at", "reported_at", "exported_at"})
 
 
@@ -146,12 +146,14 @@ def _multiply(source: Path, path: Path, times: int) -> None:
 def _repeats(copy: int, last_id: int) -> Iterator[str]:
     """Statements that repeat all finished tests: a copy's tests end `copy` times 29 hours earlier."""
     finished = f"SELECT id FROM test WHERE status IN ('archived', 'cancelled') AND id <= {last_id}"
-    for model in (Test, TestFeature, TestPlatform, Bug):
+    bugs = f"SELECT id FROM bug WHERE test_id IN ({finished})"
+    owners = {Test: ("id", finished), BugDevice: ("bug_id", bugs)}
+    for model in (Test, TestFeature, TestPlatform, Bug, BugDevice):
         table = table_of(model)
-        owner = "id" if model is Test else "test_id"
+        owner, chosen = owners.get(model, ("test_id", finished))
         values = ", ".join(_repeated(table, column.name, copy) for column in table.c)
         names = ", ".join(column.name for column in table.c)
-        yield f"INSERT INTO {table.name} ({names}) SELECT {values} FROM {table.name} WHERE {owner} IN ({finished})"
+        yield f"INSERT INTO {table.name} ({names}) SELECT {values} FROM {table.name} WHERE {owner} IN ({chosen})"
 
 
 def _repeated(table: Table, column: str, copy: int) -> str:
