@@ -5,6 +5,8 @@ An assistant starts the server anew for every conversation, so that path imports
 
 import sys
 
+_TOOL_OPTIONS = ("--toolsets", "--tools", "--exclude-tools", "--read-only")
+
 
 def main() -> None:
     """Run the program and exit."""
@@ -13,6 +15,8 @@ def main() -> None:
     if len(sys.argv) > 1:
         import signal
 
+        if sys.argv[1].partition("=")[0] in _TOOL_OPTIONS:
+            sys.argv.insert(1, "serve")
         from testio_mcp.surfaces.cli import run
 
         if sys.argv[1] != "serve":  # servers see to their signals themselves
@@ -21,7 +25,13 @@ def main() -> None:
         sys.exit(run())
     with importing():
         from testio_mcp.surfaces.stdio import serve_stdio
-    sys.exit(serve_stdio())
+    from testio_mcp.errors import TestioError
+
+    try:
+        sys.exit(serve_stdio())
+    except TestioError as error:
+        sys.stderr.write(f"{error.message} {error.next_step}\n")
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

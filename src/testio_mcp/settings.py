@@ -1,7 +1,7 @@
 """Settings, from the environment and a `.env` file, with the prefix `TESTIO_`."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Self, TypeVar
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from testio_mcp.errors import BadInput
 
 API_URL = "https://api.test.io/customer/v2/"
+S = TypeVar("S", bound="ToolSettings")
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -19,12 +20,28 @@ def default_db_path() -> Path:
     return user_data_path("testio-mcp", appauthor=False) / "store.db"
 
 
-class Settings(BaseSettings):
-    """Everything that can be configured. Secrets never show in a repr."""
+class ToolSettings(BaseSettings):
+    """Which operations assistants get as tools; REST and the command line always have all of them."""
 
     model_config = SettingsConfigDict(
         env_prefix="TESTIO_", env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True
     )
+
+    toolsets: Annotated[
+        str,
+        Field(description="MCP tools: any of catalog, tests, bugs, sync, default and all, with commas between them."),
+    ] = ""
+    tools: Annotated[
+        str, Field(description="MCP tools by name: added to the toolsets, or alone if none are named.")
+    ] = ""
+    exclude_tools: Annotated[str, Field(description="MCP tools by name that are left out.")] = ""
+    read_only: Annotated[bool, Field(description="No MCP tool that changes data, whatever else is asked for.")] = (
+        False
+    )
+
+
+class Settings(ToolSettings):
+    """Everything that can be configured. Secrets never show in a repr."""
 
     customer_api_token: Annotated[
         SecretStr | None, Field(description="API token of the customer account (Test IO: Settings > API tokens).")
@@ -54,12 +71,27 @@ class Settings(BaseSettings):
     sync_every_minutes: Annotated[
         int, Field(ge=0, description="How often the HTTP server syncs by itself; 0: never.")
     ] = 0
+    auto_accept_days: Annotated[
+        int, Field(ge=1, le=90, description="Days from the end of a test until the clock accepts its open bugs.")
+    ] = 10
     ca_file: Annotated[Path | None, Field(description="CA bundle for a TLS-inspecting proxy.")] = None
     proxy: Annotated[str | None, Field(description="Proxy for calls to the API.")] = None
     http_token: Annotated[
         SecretStr | None,
         Field(description="Bearer token that the HTTP server asks for; required on any bind but loopback."),
     ] = None
+    http_requests_per_minute: Annotated[
+        int, Field(ge=0, description="Requests that the HTTP server takes from one address per minute; 0: no limit.")
+    ] = 6000
+    http_requests_at_once: Annotated[
+        int, Field(ge=1, description="Requests that the HTTP server works on at once; others are told to come again.")
+    ] = 200
+    http_patience_seconds: Annotated[
+        float,
+        Field(
+            gt=0, le=600, description="How long the HTTP server waits for a request, or for its answer to be read."
+        ),
+    ] = 10.0
     log_level: Annotated[
         str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR.")
     ] = "WARNING"
@@ -86,8 +118,20 @@ def load_settings(**overrides: object) -> Settings:
 
     Raises `BadInput` naming the variable and the rule, never the value.
     """
+    return _loaded(Settings, overrides)
+
+
+def load_tool_settings(**overrides: object) -> ToolSettings:
+    """Read what chooses the tools and nothing else: another setting that is wrong does not matter yet.
+
+    Raises `BadInput` as `load_settings` does.
+    """
+    return _loaded(ToolSettings, overrides)
+
+
+def _loaded(kind: type[S], overrides: dict[str, object]) -> S:
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]
+        return kind(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
         name = "TESTIO_" + str(first["loc"][0]).upper() if first["loc"] else "Settings"

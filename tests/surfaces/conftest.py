@@ -65,8 +65,9 @@ def own_copy(synced: Copy, tmp_path: Path) -> Copy:
 
 @pytest.fixture(scope="session")
 def server(synced: Copy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]:
-    """An HTTP server on the synced store."""
-    with http_server(synced.environment, tmp_path_factory.mktemp("http")) as running:
+    """An HTTP server on the synced store, with every operation as a tool."""
+    environment = {**synced.environment, "TESTIO_TOOLSETS": "all"}
+    with http_server(environment, tmp_path_factory.mktemp("http")) as running:
         yield running
 
 

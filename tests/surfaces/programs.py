@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +53,12 @@ async def command(environment: Environment, *arguments: str, cwd: Path) -> Finis
 
 
 @asynccontextmanager
-async def stdio(environment: Environment, cwd: Path, mode: Era = "auto") -> AsyncIterator[Client]:
+async def stdio(
+    environment: Environment, cwd: Path, mode: Era = "auto", *, options: Sequence[str] = ()
+) -> AsyncIterator[Client]:
     """An MCP client whose server is a new process."""
-    server = StdioServerParameters(command=PROGRAM[0], args=list(PROGRAM[1:]), env=whole(environment), cwd=cwd)
+    arguments = [*PROGRAM[1:], *options]
+    server = StdioServerParameters(command=PROGRAM[0], args=arguments, env=whole(environment), cwd=cwd)
     async with Client(server, mode=mode) as client:
         yield client
 
@@ -119,6 +122,19 @@ async def rest(client: httpx2.AsyncClient, operation: Any, arguments: Mapping[st
     if operation.method == "POST":
         return await client.post(f"/api{path}", json=given)
     return await client.get(f"/api{path}", params=given)
+
+
+def tool_call(operation: Any, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The tool and the arguments that ask an operation over MCP: `get` for all that are about one record."""
+    if operation.about is None:
+        return operation.name, dict(arguments)
+    [identifier] = arguments.values()
+    return name_of_tool(operation), {"kind": operation.about, "id": identifier}
+
+
+def name_of_tool(operation: Any) -> str:
+    """The tool behind which an operation stands."""
+    return "get" if operation.about else str(operation.name)
 
 
 def words(operation: Any, arguments: Mapping[str, Any]) -> list[str]:

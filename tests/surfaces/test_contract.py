@@ -12,7 +12,7 @@ from mcp.client import Client
 from testio_mcp.operations.registry import Operation, operations
 from testio_mcp.sandbox import World, serve_sandbox
 from tests.surfaces.conftest import Cli, Copy
-from tests.surfaces.programs import HttpServer, http_server, rest, stdio, words
+from tests.surfaces.programs import HttpServer, http_server, rest, stdio, tool_call, words
 
 QUESTIONS = [
     pytest.param(operation, dict(example), id=f"{operation.name}-{number}")
@@ -22,11 +22,12 @@ QUESTIONS = [
 ]
 
 
-def without_nulls(value: Any) -> Any:
-    """The form of MCP's structured content, in which null is said by silence."""
+def without_nothing(value: Any) -> Any:
+    """The form of MCP's structured content, in which nothing is said by silence; a page says that it is empty."""
     if isinstance(value, dict):
-        return {key: without_nulls(item) for key, item in value.items() if item is not None}
-    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+        kept = {key: without_nothing(item) for key, item in value.items()}
+        return {key: item for key, item in kept.items() if key == "items" or item not in (None, "", [], {})}
+    return [without_nothing(item) for item in value] if isinstance(value, list) else value
 
 
 def test_every_operation_has_an_example_and_says_what_it_is_for() -> None:
@@ -47,10 +48,10 @@ async def test_questions_have_one_answer(
     arguments = {name: known.get(name, value) for name, value in example.items()}
     over_rest = (await rest(web, operation, arguments)).json()
     async with Client(f"{server.url}/mcp") as client:
-        over_mcp = (await client.call_tool(operation.name, arguments)).structured_content
+        over_mcp = (await client.call_tool(*tool_call(operation, arguments))).structured_content
     on_the_line = await cli(synced.environment, *words(operation, arguments), "--json")
     assert "error" not in over_rest
-    assert over_mcp == without_nulls(over_rest)
+    assert over_mcp == without_nothing(over_rest)
     assert json.loads(on_the_line.out) == over_rest
     operation.result.model_validate(over_rest)
 

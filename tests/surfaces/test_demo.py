@@ -14,7 +14,13 @@ async def test_the_demo_shows_the_whole_way_and_leaves_but_the_store(tmp_path: P
     store = tmp_path / "kept" / "demo.db"
     ended = await command(elsewhere, "demo", "--db", str(store), cwd=tmp_path)
     assert ended.code == 0, ended.err
-    for said in ("Which tests are running?", "list_tests", "get_test", "mcpServers", "TESTIO_CUSTOMER_API_TOKEN"):
+    for said in (
+        "Which tests are running?",
+        "list_tests",
+        'get {"kind": "test"',
+        "mcpServers",
+        "TESTIO_CUSTOMER_API_TOKEN",
+    ):
         assert said in ended.out
     assert "Traceback" not in ended.err
     assert "went wrong" not in ended.out

@@ -17,7 +17,7 @@ from testio_mcp.operations.registry import operations
 from testio_mcp.sandbox import World, serve_sandbox
 from testio_mcp.surfaces.signatures import in_commands
 from tests.surfaces.conftest import Cli, Copy
-from tests.surfaces.programs import command, http_server, rest, stdio, text_of, words
+from tests.surfaces.programs import command, http_server, rest, stdio, text_of, tool_call, words
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ async def everywhere(environment: dict[str, str], cases: list[Case], folder: Pat
         for case in cases:
             operation = known[case.operation]
             over_rest = await rest(web, operation, case.arguments)
-            over_mcp = await client.call_tool(case.operation, case.arguments)
+            over_mcp = await client.call_tool(*tool_call(operation, case.arguments))
             on_the_line = await cli(environment, *words(operation, case.arguments))
             error = over_rest.json()["error"]
             text = text_of(over_mcp)
@@ -130,7 +130,7 @@ async def test_a_store_that_cannot_be_made(tmp_path: Path, cli: Cli) -> None:
     (tmp_path / "file").write_text("in the way")
     environment = {"TESTIO_DB_PATH": str(tmp_path / "file" / "store.db")}
     async with stdio(environment, tmp_path) as client:
-        assert len((await client.list_tools()).tools) == len(operations())
+        assert (await client.list_tools()).tools
         over_mcp = await client.call_tool("list_products")
     assert over_mcp.is_error
     assert "TESTIO_DB_PATH" in text_of(over_mcp)
@@ -172,7 +172,7 @@ async def test_settings_that_cannot_be(tmp_path: Path, cli: Cli) -> None:
         "TESTIO_CUSTOMER_API_BASE_URL": "http://user:canary-password@api.example/",
     }
     async with stdio(environment, tmp_path) as client:
-        assert len((await client.list_tools()).tools) == len(operations())
+        assert (await client.list_tools()).tools
         over_mcp = await client.call_tool("get_status")
     assert over_mcp.is_error
     for arguments in (("status",), ("serve", "--transport", "http", "--port", "0")):

@@ -25,8 +25,28 @@ async def test_every_tool_says_how_safe_it_is_and_describes_its_arguments(server
 async def test_an_unknown_tool_is_answered_with_the_known_ones(server: HttpServer) -> None:
     async with Client(f"{server.url}/mcp") as client:
         answer = await client.call_tool("list_bugz\ud800".encode(errors="replace").decode())
+        tools = [tool.name for tool in (await client.list_tools()).tools]
     assert answer.is_error
-    assert "list_products, list_tests, get_test" in text_of(answer)
+    assert f"The tools are: {', '.join(tools)}." in text_of(answer)
+
+
+async def test_get_teaches(server: HttpServer) -> None:
+    async with Client(f"{server.url}/mcp") as client:
+        for arguments, said in (
+            ({"kind": "test", "id": 99}, "Test 99 is not in the store. list_tests shows the ids"),
+            ({"kind": "test"}, "id: it is required. id takes: Id of the record."),
+            ({"id": 1}, "kind: it is required. kind takes: Any of "),
+            (
+                {"kind": "pigeon", "id": 1},
+                'kind: "pigeon" is not one of its words. kind takes: Any of ',
+            ),
+            ({"kind": "test", "id": 1, "x": 1}, "x: there is no such argument. Valid arguments are: kind, id."),
+        ):
+            answer = await client.call_tool("get", arguments)
+            assert answer.is_error
+            assert text_of(answer).startswith(said)
+        by_operation = await client.call_tool("get_test", {"test_id": 1})
+    assert text_of(by_operation) == "There is no tool 'get_test'. Call get with kind test."
 
 
 async def test_a_page_is_a_table_and_says_how_to_go_on(server: HttpServer) -> None:
@@ -64,7 +84,7 @@ async def test_a_reply_keeps_its_budget_and_loses_no_record(server: HttpServer) 
 
 async def test_details_drop_what_is_empty(synced: Copy, server: HttpServer) -> None:
     async with Client(f"{server.url}/mcp") as client:
-        answer = await client.call_tool("get_test", {"test_id": str(synced.test_id)})
+        answer = await client.call_tool("get", {"kind": "Test", "id": str(synced.test_id)})
     assert f"id: {synced.test_id}" in text_of(answer).splitlines()
     assert not any(line.endswith((": ", "None")) for line in text_of(answer).splitlines())
     assert None not in (answer.structured_content or {}).values()

@@ -4,9 +4,19 @@ import inspect
 import json
 import re
 from collections.abc import Callable
-from typing import Annotated, Any
+from datetime import date, datetime
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model, field_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
+)
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import ErrorDetails, core_schema
 
@@ -23,6 +33,7 @@ def split_list(value: object) -> object:
     return [] if value is None else [value]
 
 
+_YEAR = re.compile(r"\s*\d{4}-\d\d-\d\d")
 _UNSTORABLE = re.compile("[\\ud800-\\udfff\\x00]")
 AsList = BeforeValidator(split_list)
 Ids = Annotated[list[int], AsList]
@@ -73,6 +84,17 @@ class PlainSchema(GenerateJsonSchema):
         return False
 
 
+def _speaks_of_days(annotation: Any) -> bool:
+    return annotation in (date, datetime, AwareDatetime) or any(map(_speaks_of_days, get_args(annotation)))
+
+
+def _day(value: object) -> object:
+    """Refuse numbers, which Pydantic reads as seconds since 1970."""
+    if isinstance(value, int | float) or (isinstance(value, str) and not _YEAR.match(value)):
+        raise ValueError(f"{str(value)[:40]!r} is not a date such as 2026-11-22")
+    return value
+
+
 def arguments_model(
     function: Callable[..., object], injected: frozenset[object], *, has_fields: bool = False
 ) -> type[Arguments]:
@@ -82,14 +104,17 @@ def arguments_model(
         if parameter.annotation in injected:
             continue
         required = parameter.default is inspect.Parameter.empty
-        fields[name] = (parameter.annotation, ... if required else parameter.default)
+        annotation = parameter.annotation
+        if _speaks_of_days(annotation):
+            annotation = Annotated[annotation, BeforeValidator(_day)]
+        fields[name] = (annotation, ... if required else parameter.default)
     if has_fields:
         fields["fields"] = (Fields, [])
     title = "".join(part.title() for part in function.__name__.split("_")) + "Arguments"
     return create_model(title, __base__=Arguments, **fields)
 
 
-def input_schema(model: type[Arguments]) -> dict[str, Any]:
+def input_schema(model: type[BaseModel]) -> dict[str, Any]:
     """The JSON schema of the arguments, in the plain form of `PlainSchema`."""
     schema = model.model_json_schema(schema_generator=PlainSchema)
     schema.pop("title", None)

@@ -101,7 +101,13 @@ def list_problems(
 
 
 @operation(
-    "/problems/retry", command="problems retry", toolset="sync", safety="write", open_world=False, examples=({},)
+    "/problems/retry",
+    command="problems retry",
+    toolset="sync",
+    safety="write",
+    open_world=False,
+    by_default=False,
+    examples=({},),
 )
 async def retry_problems(app: App, report: Report = silent) -> SyncSummary:
     """Try again to copy the records that could not be copied, in an incremental sync of their products."""
@@ -110,7 +116,13 @@ async def retry_problems(app: App, report: Report = silent) -> SyncSummary:
 
 
 @operation(
-    "/problems/clear", command="problems clear", toolset="sync", safety="write", open_world=False, examples=({},)
+    "/problems/clear",
+    command="problems clear",
+    toolset="sync",
+    safety="write",
+    open_world=False,
+    by_default=False,
+    examples=({},),
 )
 async def clear_problems(
     app: App,

@@ -33,16 +33,29 @@ def serve(
     allow_host: Annotated[
         list[str] | None, typer.Option(help="Another name, with its port, under which clients reach the server.")
     ] = None,
+    toolsets: Annotated[str | None, typer.Option(help="MCP tools of these toolsets: catalog,bugs or all.")] = None,
+    tools: Annotated[
+        str | None, typer.Option(help="These MCP tools by name: added to the toolsets, or alone.")
+    ] = None,
+    exclude_tools: Annotated[str | None, typer.Option(help="Leave these MCP tools out.")] = None,
+    read_only: Annotated[
+        bool | None, typer.Option("--read-only", help="No MCP tool that changes data, whatever else is asked for.")
+    ] = None,
 ) -> None:
-    """Serve MCP on stdin and stdout, or MCP and REST over HTTP."""
+    """Serve MCP on stdin and stdout, or MCP and REST over HTTP.
+
+    The options that choose tools also work without 'serve', and as TESTIO_TOOLSETS and so on in the environment.
+    """
+    wishes = {"toolsets": toolsets, "tools": tools, "exclude_tools": exclude_tools, "read_only": read_only}
+    options = {name: wish for name, wish in wishes.items() if wish is not None}
     if transport == "stdio":
         from testio_mcp.surfaces.stdio import serve_stdio
 
-        serve_stdio()
+        serve_stdio(**options)
         return
     from testio_mcp.surfaces.http import serve_http
 
-    asyncio.run(serve_http(host, port, allow_host or []))
+    asyncio.run(serve_http(host, port, allow_host or [], **options))
 
 
 def sandbox(

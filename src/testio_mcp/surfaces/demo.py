@@ -90,7 +90,7 @@ async def _ask(console: Console, environment: dict[str, str], folder: Path) -> N
         running = await ask("Which tests are running?", "list_tests", statuses=["running"], limit=_ROWS)
         recent = running["items"] or (await ask("Which tests were there?", "list_tests", limit=_ROWS))["items"]
         if recent:
-            await ask("How is the first of them going?", "get_test", test_id=recent[0]["id"])
+            await ask("How is the first of them going?", "get", kind="test", id=recent[0]["id"])
         await ask("How fresh is all this?", "get_status")
 
 

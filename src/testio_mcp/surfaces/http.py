@@ -20,6 +20,7 @@ from testio_mcp.surfaces.gate import MAX_BODY_BYTES, Gate, own_hosts
 from testio_mcp.surfaces.mcp import TestioServer
 from testio_mcp.surfaces.ports import is_loopback, port_taken, shown
 from testio_mcp.surfaces.terminal import talk
+from testio_mcp.surfaces.tools import Toolbox, configured
 from testio_mcp.sync.engine import SyncOptions
 from testio_mcp.sync.freshness import watch
 
@@ -27,9 +28,13 @@ _GRACE_SECONDS = 3
 _MAX_CONNECTIONS = 1000
 
 
-async def serve_http(host: str, port: int, allow_hosts: Sequence[str]) -> None:
-    """Serve until a signal comes. Raises a `TestioError` when that cannot be done as asked."""
+async def serve_http(host: str, port: int, allow_hosts: Sequence[str], **options: object) -> None:
+    """Serve until a signal comes. Raises a `TestioError` when that cannot be done as asked.
+
+    `options` choose the tools and win over the environment.
+    """
     settings = load_settings()
+    toolbox = configured(options)
     _refuse_open_doors(host, settings)
     listener = _listen(host, port)
     port = listener.getsockname()[1]
@@ -37,7 +42,7 @@ async def serve_http(host: str, port: int, allow_hosts: Sequence[str]) -> None:
     try:
         _sync_by_itself(await account.app())
         token = settings.http_token.get_secret_value() if settings.http_token else None
-        door = Gate(_routes(account), own_hosts(host, port, allow_hosts), token)
+        door = Gate(_routes(account, toolbox), own_hosts(host, port, allow_hosts), token)
         server = uvicorn.Server(_config(door))
         url = f"http://{shown(host, port)}"
         talk(f"testio-mcp {__version__}: MCP at {url}/mcp, REST at {url}/api, docs at {url}/docs. Ctrl-C ends it.")
@@ -75,11 +80,11 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _routes(account: Account) -> ASGIApp:
+def _routes(account: Account, toolbox: Toolbox) -> ASGIApp:
     """REST and MCP side by side; the MCP route keeps its full path, so that nothing is redirected."""
     with importing():
         from testio_mcp.surfaces.rest import rest_app
-    mcp_server = TestioServer(account)
+    mcp_server = TestioServer(account, toolbox)
     # The gate checks Host and Origin of every route, and exactly; the SDK's own check would be a second list.
     security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
     mcp_app = mcp_server.streamable_http_app(

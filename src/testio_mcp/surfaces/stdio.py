@@ -13,6 +13,7 @@ from mcp.server.mcpserver import MCPServer
 from testio_mcp.surfaces.account import Account
 from testio_mcp.surfaces.logs import log_to_stderr
 from testio_mcp.surfaces.mcp import TestioServer
+from testio_mcp.surfaces.tools import configured
 
 _HINT = "testio-mcp waits for an MCP client on stdin. 'testio-mcp --help' lists the commands; Ctrl-C ends this."
 
@@ -40,10 +41,14 @@ class StdioServer(TestioServer):
             os._exit(128 + received[0])
 
 
-def serve_stdio() -> int:
-    """Serve until stdin ends; returns the exit code."""
+def serve_stdio(**options: object) -> int:
+    """Serve until stdin ends; returns the exit code. `options` choose the tools and win over the environment.
+
+    Raises `BadInput` when a toolset or a tool is named that does not exist.
+    """
     log_to_stderr()
+    toolbox = configured(options)
     if sys.stdin.isatty():
         sys.stderr.write(f"{_HINT}\n")
-    anyio.run(StdioServer(Account()).run_stdio_async)
+    anyio.run(StdioServer(Account(), toolbox).run_stdio_async)
     return 0
