@@ -99,6 +99,25 @@ async def test_stories_with_their_executions(account: Account, canary: str) -> N
     assert {item.id for item in of_feature} == {item.id for item in items if item.feature_id == feature}
 
 
+async def test_features_never_seen_on_an_operating_system(account: Account, canary: str) -> None:
+    await account.sync(only=EVERYTHING)
+    found = await _asked(account, "/user_story_version_executions", canary, per_page=100)
+    stories = {item.id: item.feature_id for item in await _all_pages(account, "list_user_stories", limit=100)}
+    features = {item.id for item in await _all_pages(account, "list_features", limit=100)}
+    seen: dict[str, set[int | None]] = {}
+    for run in map(parse_execution, found):
+        for device in run.devices:
+            seen.setdefault((device.operating_system or "").lower(), set()).add(stories.get(run.user_story_id or 0))
+    for bug in _bugs(account):
+        for device in bug.devices:
+            seen.setdefault((device.operating_system or "").lower(), set()).add(bug.feature_id)
+
+    for system in ("ios", "android", "amiga"):
+        on = set().union(*(ids for name, ids in seen.items() if system in name))
+        items = await _all_pages(account, "list_features", untested_on=system)
+        assert {item.id for item in items} == features - on
+
+
 async def test_executions_by_status_test_tester_and_device(account: Account, canary: str) -> None:
     await account.sync(only=EVERYTHING)
     runs = await _asked(account, "/user_story_version_executions", canary, per_page=100)

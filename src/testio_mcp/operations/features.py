@@ -5,7 +5,18 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 from sqlalchemy import ColumnElement, Connection, Table, bindparam, exists, func, select
 
-from testio_mcp.database.tables import Bug, Execution, Feature, Product, Test, TestFeature, UserStory, table_of
+from testio_mcp.database.tables import (
+    Bug,
+    BugDevice,
+    Execution,
+    ExecutionDevice,
+    Feature,
+    Product,
+    Test,
+    TestFeature,
+    UserStory,
+    table_of,
+)
 from testio_mcp.operations.arguments import Ids
 from testio_mcp.operations.listing import Listing, Order, containing
 from testio_mcp.operations.paging import Cursor, Page
@@ -85,6 +96,19 @@ _is_tested = exists().where(
     _test.gone_at.is_(None),
     _test.status.not_in(WITHOUT_BUGS),
 )
+_run_device, _bug_device = table_of(ExecutionDevice).c, table_of(BugDevice).c
+_ran_on = exists().where(
+    _story.feature_id == _feature.id,
+    _execution.user_story_id == _story.id,
+    _run_device.execution_id == _execution.id,
+    _run_device.operating_system.ilike(bindparam("untested_on"), escape="\\"),
+)
+_bug_on = exists().where(
+    _bug.feature_id == _feature.id,
+    _bug.gone_at.is_(None),
+    _bug_device.bug_id == _bug.id,
+    _bug_device.operating_system.ilike(bindparam("untested_on"), escape="\\"),
+)
 _features = Listing(
     table=_FEATURES,
     columns=(
@@ -104,6 +128,7 @@ _features = Listing(
         "text": _feature.title.ilike(bindparam("text"), escape="\\"),
         "tested": _is_tested,
         "untested": ~_is_tested,
+        "untested_on": ~(_ran_on | _bug_on),
     },
     orders=_orders(_feature),
     resources=("features", "tests", "bugs"),
@@ -145,13 +170,17 @@ _stories = Listing(
     command="features list",
     toolset="catalog",
     needs=("tests", "bugs"),
-    examples=({"product_id": 1}, {"tested": False}),
+    examples=({"product_id": 1}, {"tested": False}, {"untested_on": "ios"}),
 )
 def list_features(
     conn: Connection,
     product_id: Annotated[int | None, Field(description="Only this product; list_products shows the ids.")] = None,
     text: Annotated[str | None, Field(description="Part of the title.")] = None,
     tested: Annotated[bool | None, Field(description="false: only those that no test ever had.")] = None,
+    untested_on: Annotated[
+        str | None,
+        Field(description="Part of an operating system's name: only features never run nor found broken on it."),
+    ] = None,
     sort: Annotated[Sort, Field(description="By title, or newest first.")] = "title",
     cursor: Cursor = None,
     limit: Annotated[int, Field(ge=1, le=100, description="Features per page, 1 to 100.")] = 20,
@@ -166,6 +195,7 @@ def list_features(
         "text": containing(text),
         "tested": tested or None,
         "untested": True if tested is False else None,
+        "untested_on": containing(untested_on),
     }
     return FeaturePage.model_validate(_features.page(conn, given, order=sort, cursor=cursor, limit=limit))
 
