@@ -1,0 +1,393 @@
+"""What waits for a decision: open bugs and questions, the most urgent first, and what is yet to be exported."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, Field
+from sqlalchemy import Connection, Select, bindparam, case, func, literal_column, select, true
+
+from testio_mcp.app import App
+from testio_mcp.database.dialect import fetch, fetch_records
+from testio_mcp.database.tables import (
+    Attachment,
+    Bug,
+    BugComment,
+    BugDevice,
+    Feature,
+    Person,
+    Product,
+    Test,
+    table_of,
+)
+from testio_mcp.operations.arguments import AsList
+from testio_mcp.operations.bugs import BugKind, Level
+from testio_mcp.operations.duplicates import Duplicate, Subject, likely_duplicates
+from testio_mcp.operations.figures import AWAITING, moment
+from testio_mcp.operations.listing import COUNTED, Listing, Order
+from testio_mcp.operations.paging import Cursor, Page
+from testio_mcp.operations.registry import operation
+from testio_mcp.sync.rows import person_id
+
+Waiting = Literal["open", "question"]
+_QUOTED = 160
+_PRODUCTS = 10
+
+_bugs, _tests, _persons = table_of(Bug), table_of(Test), table_of(Person)
+_products, _features = table_of(Product), table_of(Feature)
+_bug, _test, _product = _bugs.c, _tests.c, _products.c
+_device, _file, _comment = table_of(BugDevice), table_of(Attachment), table_of(BugComment).c
+
+
+class Evidence(BaseModel):
+    """How much a report shows."""
+
+    devices: int
+    comments: int
+    attachments: int
+
+
+class LastComment(BaseModel):
+    """The newest comment of a question."""
+
+    author: str | None
+    at: datetime | None
+    text: str = Field(description=f"Its first {_QUOTED} characters.")
+
+
+class TriageItem(BaseModel):
+    """A bug that waits for a decision."""
+
+    id: int
+    title: str
+    level: str
+    kind: str
+    status: str
+    auto_accept_at: datetime | None = Field(description="When the clock accepts it; null until its test has ended.")
+    hours_left: int | None = Field(description="Whole hours until then, rounded down: negative once it is past.")
+    is_overdue: bool
+    product_id: int
+    product: str
+    test_id: int
+    test: str
+    test_end_at: datetime | None
+    feature_id: int | None
+    feature: str | None
+    reporter: str | None
+    reported_at: datetime | None
+    device: str | None
+    has_steps: bool
+    evidence: Evidence
+    last_comment: LastComment | None = Field(description="Of questions only.")
+    duplicates: list[Duplicate] = Field(description="Likely duplicates, likeliest first, three at most.")
+
+
+class OpenByLevel(BaseModel):
+    """Open bugs by level; `none` has those of kinds without levels, and levels that are not known."""
+
+    critical: int
+    high: int
+    low: int
+    none: int
+
+
+class TriageSummary(BaseModel):
+    """All matching bugs, also those of other pages; `due` counts open bugs and questions that are not overdue."""
+
+    open: OpenByLevel
+    questions: int
+    overdue: int
+    due_in_24_hours: int
+    due_in_72_hours: int
+    not_exported: int = Field(description="Accepted bugs without an export, of all products of export_backlog.")
+    not_exported_is_capped: bool
+
+
+class ExportBacklog(BaseModel):
+    """Accepted bugs of one product, also those that the clock accepted, that were not exported."""
+
+    product_id: int
+    product: str
+    bugs: int = Field(description=f"Counted up to {COUNTED}.")
+    is_capped: bool
+    oldest_bug_id: int | None
+    oldest_reported_at: datetime | None
+
+
+class TriagePage(Page):
+    """Bugs that wait for a decision, by level and then by the end of their test."""
+
+    items: list[TriageItem]
+    auto_accept_days: int = Field(description="Days from the end of a test until the clock accepts its bugs.")
+    summary: TriageSummary
+    export_backlog: list[ExportBacklog] = Field(description=f"The {_PRODUCTS} products with the most, most first.")
+
+
+def _any_of(column: Any, name: str) -> Any:
+    return column.in_(bindparam(name, expanding=True))
+
+
+def _number_of(table: Any) -> Any:
+    return select(func.count()).where(table.c.bug_id == _bug.id).scalar_subquery()
+
+
+_rank = case((_bug.level == "critical", 0), (_bug.level == "high", 1), (_bug.level == "low", 2), else_=3)
+_waiting = _bugs.join(_tests, _bug.test_id == _test.id)
+_listing = Listing(
+    table=_bugs,
+    columns=(
+        _bug.id,
+        _bug.title,
+        _bug.level,
+        _bug.kind,
+        _bug.status,
+        _bug.product_id,
+        _product.name.label("product"),
+        _bug.test_id,
+        _test.title.label("test"),
+        _test.end_at.label("test_end_at"),
+        _bug.feature_id,
+        _features.c.title.label("feature"),
+        _persons.c.name.label("reporter"),
+        _bug.reported_at,
+        (func.coalesce(_bug.steps, "") != "").label("has_steps"),
+        _bug.comment_count.label("comments"),
+        _number_of(_device.alias()).label("devices"),
+        _number_of(_file).label("attachments"),
+        _device.c.vendor.label("vendor"),
+        _device.c.name.label("device_name"),
+        _device.c.operating_system.label("operating_system"),
+        _device.c.operating_system_version.label("operating_system_version"),
+    ),
+    joins=(
+        (_tests, _bug.test_id == _test.id),
+        (_products, _bug.product_id == _product.id),
+        (_features, _bug.feature_id == _features.c.id),
+        (_persons, _bug.author_id == _persons.c.id),
+        (_device, (_device.c.bug_id == _bug.id) & (_device.c.position == 0)),
+    ),
+    always=(_bug.gone_at.is_(None),),
+    filters={
+        "statuses": _any_of(_bug.status, "statuses"),
+        "product_id": _bug.product_id == bindparam("product_id"),
+        "levels": _any_of(_bug.level, "levels"),
+        "kinds": _any_of(_bug.kind, "kinds"),
+        "reporter_ids": _any_of(_bug.author_id, "reporter_ids"),
+        # A test without an end has one in the far future here.
+        "ended_by": _test.sort_at <= bindparam("ended_by", type_=_test.sort_at.type),
+    },
+    # The less time is left, the earlier the test ended; tests that still run end later than those that have ended.
+    orders={"urgency": Order((_rank, _test.sort_at, _bug.id), (int, datetime, int), False, _waiting)},
+    resources=("tests", "bugs"),
+    known={"product_id": (_products, "Product", "list_products shows the ids.")},
+)
+_written = _persons.c.name.label("author"), _comment.created_at.label("at")
+_latest = (
+    select(
+        _comment.bug_id,
+        *_written,
+        func.substr(_comment.body, 1, _QUOTED).label("text"),
+        func.row_number()
+        .over(
+            partition_by=_comment.bug_id,
+            order_by=(_comment.created_at.desc().nulls_last(), _comment.position.desc()),
+        )
+        .label("place"),
+    )
+    .outerjoin_from(table_of(BugComment), _persons, _comment.author_id == _persons.c.id)
+    .where(_any_of(_comment.bug_id, "bug_ids"))
+    .subquery()
+)
+_last_comments: Select[Any] = select(_latest).where(_latest.c.place == 1)
+# Written out, not bound: only so can the databases see that an index of just these bugs holds them all.
+_accepted: list[Any] = [literal_column("'accepted'"), literal_column("'auto_accepted'")]
+_backlog_of_product = (
+    _bug.product_id == _product.id,
+    _bug.status.in_(_accepted),
+    _bug.exported_at.is_(None),
+    _bug.external_idx.is_(None),
+    _bug.gone_at.is_(None),
+)
+# The clock of the reports decides what is oldest; where it is not told, a bug only counts.
+_oldest = (
+    select(_bug.id)
+    .where(*_backlog_of_product, _bug.reported_at.is_not(None))
+    .correlate(_products)
+    .order_by(_bug.reported_at, _bug.id)
+    .limit(1)
+    .scalar_subquery()
+)
+_counted = (
+    select(literal_column("1").label("one"))
+    .where(*_backlog_of_product)
+    .correlate(_products)
+    .limit(COUNTED + 1)
+    .subquery()
+)
+
+
+def _ended(name: str) -> Any:
+    return bindparam(name, type_=_test.sort_at.type)
+
+
+@lru_cache(maxsize=64)
+def _sums(names: frozenset[str]) -> Select[Any]:
+    """Open bugs by level, questions, and bugs by the time left, of those that match the filters with these names."""
+    is_open, end = _bug.status == "open", _test.sort_at
+    levels: list[Any] = [func.count().filter(is_open, _rank == rank) for rank in range(4)]
+    return (
+        select(
+            *levels,
+            func.count().filter(_bug.status == "question"),
+            func.count().filter(end < _ended("overdue")),
+            func.count().filter(end >= _ended("overdue"), end <= _ended("in_24_hours")),
+            func.count().filter(end >= _ended("overdue"), end <= _ended("in_72_hours")),
+        )
+        .select_from(_waiting)
+        .where(*_listing.conditions(names))
+    )
+
+
+@lru_cache(maxsize=2)
+def _backlog(of_one: bool) -> Select[Any]:
+    """Per product how many accepted bugs are not exported, counted up to a limit, and the oldest."""
+    bugs = select(func.count()).select_from(_counted).correlate(_products).scalar_subquery()
+    condition = _product.id == bindparam("product_id") if of_one else true()
+    found = (
+        select(
+            _product.id.label("product_id"),
+            _product.name.label("product"),
+            bugs.label("bugs"),
+            _oldest.label("oldest_bug_id"),
+        )
+        .where(_product.gone_at.is_(None), condition)
+        .subquery()
+    )
+    return select(*found.c, _bug.reported_at.label("oldest_reported_at")).outerjoin_from(
+        found, _bugs, _bug.id == found.c.oldest_bug_id
+    )
+
+
+@operation(
+    "/triage",
+    command="triage",
+    toolset="bugs",
+    needs=("tests", "bugs"),
+    examples=({}, {"product_id": 1, "levels": ["critical", "high"]}),
+)
+async def triage_queue(
+    app: App,
+    product_id: Annotated[int | None, Field(description="Only this product; list_products shows the ids.")] = None,
+    levels: Annotated[
+        list[Level], AsList, Field(description=f"Any of {', '.join(get_args(Level))}; all when left out.")
+    ] = [],  # noqa: B006 - never changed
+    kinds: Annotated[list[BugKind], AsList, Field(description=f"Any of {', '.join(get_args(BugKind))}.")] = [],  # noqa: B006 - never changed
+    statuses: Annotated[list[Waiting], AsList, Field(description="open or question; both when left out.")] = [],  # noqa: B006 - never changed
+    reporters: Annotated[
+        list[str], AsList, Field(description="Only bugs reported by one of these people, by exact name.")
+    ] = [],  # noqa: B006 - never changed
+    due_within_days: Annotated[
+        int | None, Field(ge=0, le=365, description="Only what is due within so many days, or overdue; 0: overdue.")
+    ] = None,
+    cursor: Cursor = None,
+    limit: Annotated[int, Field(ge=1, le=100, description="Bugs per page, 1 to 100.")] = 20,
+) -> TriagePage:
+    """List the bugs that wait for a decision, most urgent first: by level, then by the time left.
+
+    An open bug or question is accepted automatically, and paid for, some days after the end of its test; what is past
+    that moment is marked overdue. Also tells how many accepted bugs are not exported yet. get tells all about one
+    bug; list_bugs finds bugs of any status.
+    """
+    given: dict[str, Any] = {
+        "statuses": statuses or list(AWAITING),
+        "product_id": product_id,
+        "levels": levels,
+        "kinds": kinds,
+        "reporter_ids": [person_id(name) for name in reporters],
+    }
+    clock = _Clock(datetime.now(UTC), timedelta(days=app.settings.auto_accept_days))
+    if due_within_days is not None:
+        given["ended_by"] = clock.ended_by(timedelta(days=due_within_days))
+    return await app.store.read(lambda conn: _page(conn, given, clock, cursor, limit))
+
+
+class _Clock:
+    """The present, and how long after the end of a test its bugs are accepted."""
+
+    def __init__(self, now: datetime, grace: timedelta) -> None:
+        self.now, self.grace = now, grace
+
+    def ended_by(self, within: timedelta) -> datetime:
+        """When a test has to have ended for its bugs to be due within this time; never after the present."""
+        return self.now + min(timedelta(0), within - self.grace)
+
+    def left(self, end_at: datetime | None) -> dict[str, Any]:
+        """The time left for bugs of a test with this end."""
+        if end_at is None or end_at > self.now:
+            return {"auto_accept_at": None, "hours_left": None, "is_overdue": False}
+        due = end_at + self.grace
+        hours = (due - self.now) // timedelta(hours=1)
+        return {"auto_accept_at": due, "hours_left": hours, "is_overdue": due < self.now}
+
+
+def _page(conn: Connection, given: Mapping[str, Any], clock: _Clock, cursor: str | None, limit: int) -> TriagePage:
+    page = _listing.page(conn, given, order="urgency", cursor=cursor, limit=limit)
+    records = page["items"]
+    asked = [record["id"] for record in records if record["status"] == "question"]
+    comments = {row["bug_id"]: row for row in fetch_records(conn, _last_comments, {"bug_ids": asked}) if asked}
+    subjects = [Subject(*(record[name] for name in Subject._fields)) for record in records]
+    duplicates = likely_duplicates(conn, subjects) if subjects else {}
+    page["items"] = [
+        _item(record)
+        | clock.left(moment(record["test_end_at"]))
+        | {"last_comment": comments.get(record["id"]), "duplicates": duplicates.get(record["id"], [])}
+        for record in records
+    ]
+    backlog = _backlog_of(conn, given["product_id"])
+    return TriagePage.model_validate(
+        {
+            **page,
+            "auto_accept_days": clock.grace.days,
+            "summary": _summary(conn, given, clock) | _not_exported(backlog),
+            "export_backlog": backlog[:_PRODUCTS],
+        }
+    )
+
+
+def _item(record: dict[str, Any]) -> dict[str, Any]:
+    name = " ".join(filter(None, (record["vendor"], record["device_name"])))
+    system = " ".join(filter(None, (record["operating_system"], record["operating_system_version"])))
+    device = f"{name} ({system})" if name and system else name or system or None
+    return record | {"device": device, "evidence": {part: record[part] for part in Evidence.model_fields}}
+
+
+def _summary(conn: Connection, given: Mapping[str, Any], clock: _Clock) -> dict[str, Any]:
+    values = {name: value for name, value in given.items() if value not in (None, [])}
+    moments = {
+        "overdue": clock.ended_by(timedelta(0)),
+        "in_24_hours": clock.ended_by(timedelta(hours=24)),
+        "in_72_hours": clock.ended_by(timedelta(hours=72)),
+    }
+    *levels, questions, overdue, soon, later = fetch(conn, _sums(frozenset(values)), values | moments)[0]
+    return {
+        "open": dict(zip(OpenByLevel.model_fields, levels, strict=True)),
+        "questions": questions,
+        "overdue": overdue,
+        "due_in_24_hours": soon,
+        "due_in_72_hours": later,
+    }
+
+
+def _backlog_of(conn: Connection, product_id: int | None) -> list[dict[str, Any]]:
+    binds = {} if product_id is None else {"product_id": product_id}
+    rows = [row for row in fetch_records(conn, _backlog(product_id is not None), binds) if row["bugs"]]
+    rows.sort(key=lambda row: (-row["bugs"], row["product_id"]))
+    return [row | {"bugs": min(row["bugs"], COUNTED), "is_capped": row["bugs"] > COUNTED} for row in rows]
+
+
+def _not_exported(backlog: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        "not_exported": sum(row["bugs"] for row in backlog),
+        "not_exported_is_capped": any(row["is_capped"] for row in backlog),
+    }
