@@ -83,7 +83,7 @@ class ApiRejected(ApiError):
 
 
 class ApiUnreachable(ApiError):
-    """No connection: refused, unknown host, TLS failure or time-out."""
+    """No connection: refused, unknown host, TLS failure or time-out; or so many failures that nothing is sent."""
 
     code = "api_unreachable"
     status = 503

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from testio_mcp.errors import ApiNotFound, ApiUnavailable, RateLimited
+from testio_mcp.api.retry import Policy
+from testio_mcp.errors import ApiNotFound, ApiUnavailable, ApiUnreachable, RateLimited
 from tests.api.conftest import ClientFor
 from tests.support.fake_time import FakeTime
 from tests.support.scripted import answer, respond, scripted
@@ -64,7 +65,7 @@ async def test_a_pause_over_the_budget_ends_the_call_at_once(
         await failure(RateLimited, api.list_products())
         assert len(server.seen) == 1
         assert api.resting == pytest.approx(wait)
-        await api.rest()
+        time.seconds += wait
         await api.list_products()
 
 
@@ -110,12 +111,21 @@ async def _open_the_circuit(api: Any, failure: Failure) -> None:
 async def test_ten_failures_in_a_row_rest_the_api(api_for: ClientFor, time: FakeTime, failure: Failure) -> None:
     async with scripted(*[respond(503)] * 10, PRODUCTS) as server, api_for(server) as api:
         await _open_the_circuit(api, failure)
-        error = await failure(ApiUnavailable, api.list_products())
-        assert "10 times in a row" in error.message
         assert (len(server.seen), api.resting) == (10, 60.0)
-        time.seconds += 60.0
         await api.list_products()
-        assert api.resting == 0.0
+        assert time.slept[-1] == 60.0
+        assert (len(server.seen), api.resting) == (11, 0.0)
+
+
+async def test_a_change_does_not_wait_until_the_api_has_rested(
+    api_for: ClientFor, time: FakeTime, failure: Failure
+) -> None:
+    async with scripted(*[respond(503)] * 10, PRODUCTS) as server, api_for(server) as api:
+        await _open_the_circuit(api, failure)
+        slept = len(time.slept)
+        error = await failure(ApiUnreachable, api.send("PUT", "bugs/1/accept"))
+    assert "10 times in a row" in error.message
+    assert (len(server.seen), len(time.slept)) == (10, slept)
 
 
 async def test_after_the_rest_one_probe_goes_first(api_for: ClientFor, time: FakeTime, failure: Failure) -> None:
@@ -126,23 +136,34 @@ async def test_after_the_rest_one_probe_goes_first(api_for: ClientFor, time: Fak
         await release.wait()
         await PRODUCTS(reader, writer)
 
-    async with scripted(*[respond(503)] * 10, slow, PRODUCTS) as server, api_for(server) as api:
+    async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await (PRODUCTS if release.is_set() else respond(403))(reader, writer)
+
+    async with scripted(*[respond(503)] * 10, slow, late) as server, api_for(server) as api:
         await _open_the_circuit(api, failure)
-        time.seconds += 60.0
-        probe = asyncio.create_task(api.list_products())
+        calls = [asyncio.create_task(api.list_products()) for _ in range(5)]
         await arrived.wait()
-        await failure(ApiUnavailable, api.list_products())
+        await failure(ApiUnreachable, api.send("PUT", "bugs/1/accept"))
         assert len(server.seen) == 11
         release.set()
-        await probe
-        await api.list_products()
+        await asyncio.gather(*calls)
+    assert len(server.seen) == 15
 
 
 async def test_a_failed_probe_rests_the_api_again(api_for: ClientFor, time: FakeTime, failure: Failure) -> None:
-    async with scripted(respond(503)) as server, api_for(server) as api:
+    async with scripted(*[respond(503)] * 12, PRODUCTS) as server, api_for(server) as api:
         await _open_the_circuit(api, failure)
-        time.seconds += 60.0
-        await failure(ApiUnavailable, api.list_products())
+        before = time.seconds
+        await api.list_products()
+    assert len(server.seen) == 13
+    assert time.seconds - before == pytest.approx(3 * 60.0)
+
+
+async def test_an_api_that_stays_down_is_left_alone(api_for: ClientFor, time: FakeTime, failure: Failure) -> None:
+    async with scripted(respond(503)) as server, api_for(server, Policy(longest_rest=100)) as api:
+        await _open_the_circuit(api, failure)
+        error = await failure(ApiUnreachable, api.list_products())
+    assert "10 times in a row" in error.message
     assert len(server.seen) == 11
 
 

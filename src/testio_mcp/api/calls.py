@@ -15,10 +15,11 @@ from testio_mcp.errors import ApiError, RateLimited
 
 @dataclass(slots=True)
 class _Budget:
-    """What is left of a call's time, in seconds: for work, and for pauses that the API asks for."""
+    """What is left of a call's time, in seconds: for work, for pauses that the API asks for, and for its rests."""
 
     work: float
     pause: float
+    rest: float
 
 
 class Calls:
@@ -39,7 +40,7 @@ class Calls:
         `once` is for requests that change something: they are repeated only if no byte left. Raises `ApiError`.
         """
         self._transport.require_token()
-        budget = _Budget(self._policy.total, self._policy.longest_pause)
+        budget = _Budget(self._policy.total, self._policy.longest_pause, 0 if once else self._policy.longest_rest)
         attempt = 0
         while True:
             try:
@@ -50,25 +51,30 @@ class Calls:
 
     async def _attempt(self, request: Request, budget: _Budget) -> Any:
         async with self._slots:
-            # Whoever queued for a slot meets a pause that began meanwhile.
-            budget.pause -= await self.pause.wait(budget.pause)
-            self.circuit.enter()
-            started = self._clock.monotonic()
-            self.requests += 1
             try:
-                value = self._read(request, await self._transport.exchange(request, budget.work))
-                self.circuit.succeeded()
-                return value
-            except Again as again:
-                if again.outage:
-                    self.circuit.failed()
-                raise
-            except ApiError:
-                self.circuit.succeeded()
-                raise
+                # Whoever queued for a slot meets a rest or a pause that began meanwhile.
+                budget.rest -= await self.circuit.enter(budget.rest)
+                budget.pause -= await self.pause.wait(budget.pause)
+                return await self._exchange(request, budget)
             finally:
                 self.circuit.leave()
-                budget.work -= self._clock.monotonic() - started
+
+    async def _exchange(self, request: Request, budget: _Budget) -> Any:
+        started = self._clock.monotonic()
+        self.requests += 1
+        try:
+            value = self._read(request, await self._transport.exchange(request, budget.work))
+            self.circuit.succeeded()
+            return value
+        except Again as again:
+            if again.outage:
+                self.circuit.failed()
+            raise
+        except ApiError:
+            self.circuit.succeeded()
+            raise
+        finally:
+            budget.work -= self._clock.monotonic() - started
 
     async def _wait_or_give_up(self, again: Again, attempt: int, budget: _Budget, *, once: bool) -> None:
         delay = backoff(self._policy, self._clock, attempt) if again.pause is None else again.pause

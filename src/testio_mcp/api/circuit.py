@@ -1,7 +1,10 @@
 """When no request may be sent to an account: it asked for a pause, or it failed too often in a row."""
 
+import asyncio
+from typing import Any
+
 from testio_mcp.api.clock import Clock
-from testio_mcp.errors import ApiUnavailable, RateLimited
+from testio_mcp.errors import ApiUnreachable, RateLimited
 
 FAILURES_TO_OPEN = 10
 OPEN_SECONDS = 60.0
@@ -43,14 +46,18 @@ class Pause:
 
 
 class Circuit:
-    """Stops calls after failures in a row, and lets one probe through after a while."""
+    """Rests an API that failed often in a row, and lets one probe through after a while.
+
+    Callers wait until the rest is over: a failure of the whole API says nothing about what each of them asks for.
+    """
 
     def __init__(self, clock: Clock, host: str) -> None:
         self._clock = clock
         self._host = host
         self._failures = 0
         self._open_until: float | None = None
-        self._probing = False
+        self._prober: asyncio.Task[Any] | None = None
+        self._probed = asyncio.Event()
 
     @property
     def remaining(self) -> float:
@@ -59,20 +66,33 @@ class Circuit:
             return 0.0
         return max(0.0, self._open_until - self._clock.monotonic())
 
-    def enter(self) -> None:
-        """Ask to send a request. Raises `ApiUnavailable` while the circuit is open or a probe is under way."""
-        if self._open_until is None:
-            return
-        if self._probing or self.remaining > 0:
-            raise ApiUnavailable(
-                f"{self._host} failed {FAILURES_TO_OPEN} times in a row; requests rest for {self.remaining:.0f} s.",
-                "Try again after that; answers from the local store stay available.",
-            )
-        self._probing = True
+    async def enter(self, budget: float) -> float:
+        """Wait until a request may be sent; the seconds rested.
+
+        Raises `ApiUnreachable` at once when the rest is longer than `budget` seconds, or a probe is under way and
+        there is no budget to wait for it.
+        """
+        rested = 0.0
+        while self._open_until is not None:
+            left = self.remaining
+            if not left and self._prober is None:
+                self._prober = asyncio.current_task()
+                self._probed.clear()
+                break
+            if not budget or rested + left > budget:
+                raise ApiUnreachable(
+                    f"{self._host} failed {FAILURES_TO_OPEN} times in a row; requests rest for {left:.0f} s.",
+                    "Try again after that; answers from the local store stay available.",
+                )
+            await (self._clock.sleep(left) if left else self._probed.wait())
+            rested += left
+        return rested
 
     def leave(self) -> None:
         """The request has ended, in whatever way."""
-        self._probing = False
+        if self._prober is asyncio.current_task():
+            self._prober = None
+            self._probed.set()
 
     def succeeded(self) -> None:
         """The API answered."""

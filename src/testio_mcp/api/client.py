@@ -40,7 +40,7 @@ from testio_mcp.api.payloads import (
 )
 from testio_mcp.api.retry import Policy
 from testio_mcp.api.transport import Params, Request, Transport
-from testio_mcp.errors import ApiNotFound
+from testio_mcp.errors import ApiNotFound, ApiUnavailable, ApiUnreachable, BadPayload
 from testio_mcp.settings import Settings
 
 T = TypeVar("T")
@@ -91,10 +91,17 @@ class CustomerApi:
         """Send nothing for so many seconds: a pause that the API asked for before a restart."""
         self._calls.pause.begin(seconds)
 
-    async def rest(self) -> None:
-        """Wait until the next request may be sent."""
-        while (left := self.resting) > 0:
-            await self._clock.sleep(left)
+    async def check(self) -> None:
+        """Find out whether a failure was that of the API as a whole: where it seems so, ask for something small.
+
+        Raises `ApiUnreachable` when the API does not answer that either.
+        """
+        if not self._calls.circuit.remaining:
+            return
+        try:
+            await self.list_products()
+        except (ApiUnavailable, BadPayload) as error:
+            raise ApiUnreachable(error.message, error.next_step) from None
 
     async def list_products(self) -> Page[ProductPayload]:
         """All products of the account."""

@@ -18,7 +18,7 @@ class Policy:
     """Attempts per call, and time limits in seconds.
 
     `total` bounds the work of one call over all attempts and backoffs; a pause that the API asked for does not
-    count against it but against `longest_pause`.
+    count against it but against `longest_pause`, and a rest of an API that is down against `longest_rest`.
     """
 
     attempts: int = 5
@@ -26,6 +26,7 @@ class Policy:
     read: float = 30.0
     total: float = 60.0
     longest_pause: float = 300.0
+    longest_rest: float = 300.0
     backoff_base: float = 0.5
     backoff_cap: float = 20.0
 

@@ -112,7 +112,8 @@ class Fault:
         self.seen += 1
         if self.seen <= self.skip or (self.times is not None and self.hits >= self.times):
             return False
-        if self.probability < 1 and Dice(seed, "fault", self.seen).fraction() >= self.probability:
+        dice = Dice(seed, "fault", self.kind, self.path, self.seen)
+        if self.probability < 1 and dice.fraction() >= self.probability:
             return False
         self.hits += 1
         return True

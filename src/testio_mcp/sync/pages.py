@@ -52,7 +52,7 @@ async def read_page(api: CustomerApi, fetch: Fetch[T], number: int, size: int, w
     try:
         return await fetch(number, size)
     except BROKEN as error:
-        await api.rest()
+        await api.check()
         if size == 1:
             return Page([], [Reject(f"{POSITION}{number}", error.message, None)], 1)
         smaller = _SMALLER[size]
@@ -82,7 +82,7 @@ async def read_bugs(api: CustomerApi, test_ids: Sequence[int]) -> tuple[Page[Bug
     try:
         return await api.list_bugs(test_ids), []
     except BROKEN:
-        await api.rest()
+        await api.check()
         if len(test_ids) == 1:
             return Page([], [], 0), list(test_ids)
         middle = len(test_ids) // 2
