@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx2
@@ -22,16 +22,34 @@ Cli = Callable[..., Awaitable[Finished]]
 
 @dataclass(frozen=True)
 class Copy:
-    """A synced store and what is known of it."""
+    """A synced store and the ids of some records in it."""
 
     path: Path
     product_id: int
     test_id: int
+    bug_id: int
+    feature_id: int
+    user_story_id: int
+    person_id: int
+
+    @property
+    def known(self) -> dict[str, object]:
+        """The ids under the names of the arguments that take one or several of them."""
+        ids = {name: value for name, value in vars(self).items() if name.endswith("_id")}
+        return ids | {f"{name}s": [value] for name, value in ids.items()}
 
     @property
     def environment(self) -> dict[str, str]:
         """How a program is told to answer from it."""
         return {"TESTIO_DB_PATH": str(self.path)}
+
+
+# A bug with a feature that has user stories, and what belongs to it.
+_KNOWN = """
+SELECT (SELECT max(id) FROM test), bug.id, bug.feature_id, min(user_story.id), bug.author_id
+FROM bug JOIN user_story ON user_story.feature_id = bug.feature_id
+WHERE bug.author_id IS NOT NULL GROUP BY bug.id ORDER BY bug.id DESC LIMIT 1
+"""
 
 
 async def _synced(path: Path) -> Copy:
@@ -42,11 +60,8 @@ async def _synced(path: Path) -> Copy:
         )
         async with open_app(settings) as app:
             await run_sync(app, SyncOptions(), silent)
-            product_id = world.product_ids[0]
-            test_ids = await app.store.read(
-                lambda conn: [row[0] for row in conn.exec_driver_sql("SELECT max(id) FROM test")]
-            )
-    return Copy(path, product_id, test_ids[0])
+            found = await app.store.read(lambda conn: conn.exec_driver_sql(_KNOWN).one())
+    return Copy(path, world.product_ids[0], *found)
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +75,7 @@ def own_copy(synced: Copy, tmp_path: Path) -> Copy:
     """The synced store in a file of the test's own."""
     path = tmp_path / "own.db"
     shutil.copy(synced.path, path)
-    return Copy(path, synced.product_id, synced.test_id)
+    return replace(synced, path=path)
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,12 @@ def fitting(records: list[Any], room: int = REPLY_BYTES - _FRAME) -> int:
     return len(records)
 
 
+def fitting_page(answer: dict[str, Any]) -> int:
+    """How many of a page's items fit into a reply beside all that the page says besides; at least one."""
+    beside = size({name: value for name, value in answer.items() if name != "items"})
+    return fitting(answer["items"], max(_SMALLEST_CUT, REPLY_BYTES - _FRAME - beside))
+
+
 def shortened(answer: dict[str, Any]) -> dict[str, Any]:
     """An answer that fits into a reply: lists end at a record's boundary, texts carry a mark, a notice says so."""
     if size(answer) <= REPLY_BYTES:

@@ -11,7 +11,8 @@ from mcp_types import CallToolResult, Tool
 from testio_mcp import __version__
 from testio_mcp.errors import TestioError
 from testio_mcp.surfaces.account import Account
-from testio_mcp.surfaces.budget import REPLY_BYTES, fitting, shortened, size
+from testio_mcp.surfaces.budget import REPLY_BYTES, fitting_page, size
+from testio_mcp.surfaces.clean import clean
 from testio_mcp.surfaces.logs import masked
 from testio_mcp.surfaces.replies import failure, said, success
 from testio_mcp.surfaces.tools import Toolbox, in_tools
@@ -75,10 +76,10 @@ class TestioServer(MCPServer[None]):
         report = _progress_to(context)
         answer = said(await operation.answer(app, given, report))
         if size(answer) > REPLY_BYTES and "limit" in operation.arguments.model_fields:
-            count = fitting(answer["items"])
+            count = fitting_page(answer)
             answer = said(await operation.answer(app, {**given, "limit": count}, report))
             answer["notice"] = f"One reply holds {count} of these records; next_cursor goes on after them."
-        return success(shortened(answer))
+        return success(answer, is_foreign=operation.open_world)
 
 
 def _progress_to(context: Context[None, Any] | None) -> "Report":
@@ -92,6 +93,6 @@ def _progress_to(context: Context[None, Any] | None) -> "Report":
         if context is not None and (now := sum(done.values())) > told:
             told = now
             of = f" of {step.total}" if step.total is not None else ""
-            await context.report_progress(now, None, f"{step.product}: {step.resource} {step.done}{of}")
+            await context.report_progress(now, None, clean(f"{step.product}: {step.resource} {step.done}{of}"))
 
     return report
