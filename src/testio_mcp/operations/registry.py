@@ -174,13 +174,18 @@ def operation(
 # In the order in which they are documented.
 _MODULES = (
     "products",
+    "product_detail",
     "features",
+    "feature_detail",
     "people",
+    "person_detail",
     "environments",
     "tests",
     "test_detail",
     "executions",
     "bugs",
+    "bug_detail",
+    "triage",
     "changes",
     "sync",
     "status",
