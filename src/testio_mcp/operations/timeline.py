@@ -46,10 +46,12 @@ _of_record = _last(
 _of_test = _last(
     select(*_columns).where(_change.entity == literal("test"), _change.entity_id == bindparam("entity_id"))
 )
+# Not a join: SQLite would walk over the changes of all bugs there are.
 _of_its_bugs = _last(
-    select(*_columns)
-    .join_from(table_of(Bug), table_of(ChangeLog), _change.entity_id == _bug.id)
-    .where(_bug.test_id == bindparam("entity_id"), _change.entity == literal("bug"))
+    select(*_columns).where(
+        _change.entity == literal("bug"),
+        _change.entity_id.in_(select(_bug.id).where(_bug.test_id == bindparam("entity_id"))),
+    )
 )
 _both = union_all(select(_of_test.subquery()), select(_of_its_bugs.subquery())).subquery("changes")
 _of_test_and_bugs = select(*_both.c).order_by(_both.c.id.desc()).limit(LINES)
