@@ -21,6 +21,10 @@ class Bug(Mirrored, table=True):
         Index(None, "product_id", "reported_at", "id"),
         Index(None, "feature_id"),
         Index(None, "author_id"),
+        # Counts by group read these alone.
+        Index(None, "product_id", "gone_at", "status", "level", "kind"),
+        Index(None, "feature_id", "gone_at", "status", "level", "kind"),
+        Index(None, "author_id", "gone_at", "product_id", "status", "level", "reported_at"),
     )
 
     id: int = key()

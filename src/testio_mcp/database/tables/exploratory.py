@@ -28,6 +28,10 @@ class Test(Mirrored, table=True):
         Index(None, "status", "sort_at", "id", "testing_type"),
         Index(None, "sort_at", "id", "testing_type"),
         Index(None, "product_id", "start_at"),
+        # Counts read these alone.
+        Index(None, "product_id", "gone_at", "status"),
+        Index(None, "created_by_id", "gone_at", "start_at"),
+        Index(None, "submitted_by_id", "gone_at", "start_at"),
     )
 
     id: int = key()
@@ -150,7 +154,11 @@ class Execution(Mirrored, table=True):
     Its test and story need not be in the store: the list of executions is the account's, not a product's.
     """
 
-    __table_args__ = (Index(None, "test_id", "status"), Index(None, "user_story_id", "status"))
+    __table_args__ = (
+        Index(None, "test_id", "status"),
+        Index(None, "user_story_id", "gone_at", "status"),
+        Index(None, "executed_by_id", "gone_at", "status", "executed_at"),
+    )
 
     id: int = key()
     test_id: int | None = ref(None, default=None)
