@@ -6,8 +6,10 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table
+from sqlalchemy import Boolean, Connection, Select, Table
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from testio_mcp.database.types import UtcDateTime, utc_text
 
@@ -72,6 +74,26 @@ def _write(connection: Connection, table: Table, rows: list[Row], *, keep: bool)
 
 def _driver_value(value: Any) -> Any:
     return utc_text(value) if type(value) is datetime else value
+
+
+class among(FunctionElement[bool]):  # noqa: N801 - reads as a function
+    """Whether an id is among those of a JSON list: `among(column, bindparam("ids"))`, for lists of any length."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(among, "sqlite")
+def _among_sqlite(element: Any, compiler: Any, **options: Any) -> str:
+    column, listed = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({listed}))"  # noqa: S608 - compiled clauses
+
+
+@compiles(among, "postgresql")
+def _among_postgresql(element: Any, compiler: Any, **options: Any) -> str:
+    column, listed = (compiler.process(clause, **options) for clause in element.clauses)
+    ids = f"jsonb_array_elements_text(CAST({listed} AS jsonb))"
+    return f"{column} IN (SELECT CAST(value AS bigint) FROM {ids})"  # noqa: S608 - compiled clauses
 
 
 def fetch(connection: Connection, statement: Select[Any], values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:

@@ -4,13 +4,15 @@ from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
-from sqlalchemy import Connection, bindparam, exists
+from sqlalchemy import Connection, Text, bindparam, exists
 
+from testio_mcp.database.dialect import among
 from testio_mcp.database.tables import Bug, BugDevice, Feature, Person, Product, Test, table_of
 from testio_mcp.operations.arguments import AsList, Ids
 from testio_mcp.operations.listing import Listing, Order, Part, containing, day_begins, day_ends
 from testio_mcp.operations.paging import Cursor, Page
 from testio_mcp.operations.registry import operation
+from testio_mcp.operations.search import matching
 from testio_mcp.sync.rows import person_id
 
 Level = Literal["critical", "high", "low", "none"]
@@ -103,6 +105,7 @@ _listing = Listing(
         "reported": _bug.reported_at.is_not(None),
         "reported_from": _bug.reported_at >= bindparam("reported_from", type_=_bug.reported_at.type),
         "reported_before": _bug.reported_at < bindparam("reported_before", type_=_bug.reported_at.type),
+        "text": among(_bug.id, bindparam("text", type_=Text)),
         "ended": _test.end_at.is_not(None),
         "end_from": _test.sort_at >= bindparam("end_from", type_=_test.sort_at.type),
         "end_before": _test.sort_at < bindparam("end_before", type_=_test.sort_at.type),
@@ -170,6 +173,7 @@ def list_bugs(
     reported_to: Annotated[date | None, Field(description="Reported on or before this UTC day.")] = None,
     end_from: Annotated[date | None, Field(description="Of tests that ended on or after this UTC day.")] = None,
     end_to: Annotated[date | None, Field(description="Of tests that ended on or before this UTC day.")] = None,
+    text: Annotated[str | None, Field(description="Words that all occur in it; search ranks and shows them.")] = None,
     sort: Annotated[
         Sort, Field(description="By report; by end of test when end_from or end_to is given.")
     ] = "newest",
@@ -198,6 +202,7 @@ def list_bugs(
         "operating_system": containing(operating_system),
         "browser": containing(browser),
         "test_environment_id": test_environment_id,
+        "text": matching(conn, "bug", text, product_id),
         "reported_from": day_begins(reported_from),
         "reported_before": day_ends(reported_to),
         "reported": reported or None,

@@ -186,6 +186,7 @@ _MODULES = (
     "bugs",
     "bug_detail",
     "triage",
+    "search",
     "changes",
     "sync",
     "status",

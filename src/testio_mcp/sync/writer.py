@@ -17,6 +17,7 @@ import orjson
 from sqlalchemy import Connection, Delete, Select, Table, bindparam, delete, insert, select, update
 
 from testio_mcp.database.dialect import Row, insert_missing, upsert
+from testio_mcp.database.search import index_rows
 from testio_mcp.database.tables import ChangeLog, Drift, table_of
 from testio_mcp.database.types import utc_text
 from testio_mcp.sync.counts import counted
@@ -115,10 +116,13 @@ def _write(conn: Connection, resource: Resource, records: Sequence[Record], ids:
     upsert(conn, resource.table, [record.row for record in records])
     for table, owner in resource.parts:
         conn.execute(_delete_parts(table, owner), {"ids": ids})
-    for table, rows in _by_table(record.parts for record in records).items():
+    parts = _by_table(record.parts for record in records)
+    for table, rows in parts.items():
         upsert(conn, table, rows)
+    index_rows(conn, resource.table, [record.row for record in records], parts)
     for table, rows in _by_table(record.members for record in records).items():
         upsert(conn, table, rows)
+        index_rows(conn, table, rows, {})
 
 
 def _by_table(groups: Iterable[list[tuple[Table, Row]]]) -> dict[Table, list[Row]]:

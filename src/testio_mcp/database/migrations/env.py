@@ -33,10 +33,21 @@ def render_item(kind: str, item: object, _context: object) -> str | Literal[Fals
     return f"{type(item).__name__}()" if isinstance(item, UtcDateTime | JsonText) else False
 
 
+def include_name(name: str | None, kind: str, _parents: object) -> bool:
+    """Leave out the full text indexes and, on SQLite, the tables inside them: no model describes them."""
+    return kind != "table" or name in target_metadata.tables or not (name or "").startswith("search_")
+
+
 def configure(**options: Any) -> None:
     """The options shared by all modes."""
     # SQLite's DDL is transactional once the driver stops opening transactions by itself.
-    context.configure(target_metadata=target_metadata, transactional_ddl=True, render_item=render_item, **options)
+    context.configure(
+        target_metadata=target_metadata,
+        transactional_ddl=True,
+        render_item=render_item,
+        include_name=include_name,
+        **options,
+    )
 
 
 def migrate(connection: Connection) -> None:

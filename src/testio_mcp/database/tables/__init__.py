@@ -30,6 +30,7 @@ from testio_mcp.database.tables.exploratory import (
     TestPlatform,
     TestStoryResult,
 )
+from testio_mcp.database.tables.search import SearchSlice
 from testio_mcp.database.tables.sync import (
     ApiPause,
     ChangeLog,
@@ -61,6 +62,7 @@ __all__ = [
     "ProductCount",
     "Reader",
     "RejectReason",
+    "SearchSlice",
     "Section",
     "SyncLease",
     "SyncRun",

@@ -1,0 +1,372 @@
+"""The full text indexes: one per kind of record, written in the transaction that writes the records.
+
+An index names the records that have a word. Its words carry a code of the slice of ids that the record belongs
+to: a search reads the newest slices first and stops when it has enough, and looking up the beginning of a word costs
+as much as a slice holds, not the store. Beside the words stand the folded texts, from which order, nearness and rank
+are told.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any, Literal, NamedTuple, get_args
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Delete,
+    Integer,
+    MetaData,
+    Select,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    delete,
+    insert,
+    literal_column,
+    select,
+    true,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from testio_mcp.database.dialect import Row
+from testio_mcp.database.search_query import LANGUAGES, Query, condition
+from testio_mcp.database.tables import Bug, BugComment, Feature, Product, SearchSlice, Test, UserStory, table_of
+from testio_mcp.database.tables.search import ALWAYS, NEVER
+from testio_mcp.database.words import words_of
+
+Kind = Literal["bug", "test", "user_story", "feature", "product"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+_SLICE = 12
+"""A slice has 2^12 ids: with fewer, a rare word takes more look-ups; with more, a common one reads more records."""
+_LONGEST = 40_000
+"""Folded characters of one text that are indexed; PostgreSQL bounds what a record's words may add up to."""
+_DIGITS, _FIRST_DIGIT = 6_400, 0xE000  # private characters: none of them is ever part of a word
+_WIDEST = 256
+"""Look-ups in one statement, at most."""
+BATCH = 500
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Where the texts of one kind of record come from; `at` is the moment that a search by date is about."""
+
+    kind: Kind
+    table: Table
+    title: str
+    body: tuple[str, ...] = ()
+    at: str | None = None
+    comments: tuple[Table, str, str] | None = None
+
+    @property
+    def product(self) -> str:
+        """The column with the product's id."""
+        return "id" if self.kind == "product" else "product_id"
+
+
+_COMMENT = table_of(BugComment)
+SOURCES: dict[Kind, Source] = {
+    source.kind: source
+    for source in (
+        Source(
+            "bug",
+            table_of(Bug),
+            "title",
+            ("steps", "actual_result", "expected_result", "location", "external_idx"),
+            "reported_at",
+            (_COMMENT, "bug_id", "body"),
+        ),
+        Source("test", table_of(Test), "title", ("goal", "instructions", "out_of_scope"), "end_at"),
+        Source("user_story", table_of(UserStory), "title"),
+        Source("feature", table_of(Feature), "title", ("description", "howtofind")),
+        Source("product", table_of(Product), "name", ("description",)),
+    )
+}
+_SOURCE_OF = {source.table: source for source in SOURCES.values()}
+_SLICES = table_of(SearchSlice)
+
+
+class Document(NamedTuple):
+    """A record as it is indexed: its texts are folded, each word with the code of the slice before it."""
+
+    id: int
+    product_id: int
+    at: datetime | None
+    title: str
+    body: str
+    comments: str
+
+
+def slice_code(number: int) -> str:
+    """The characters that stand before every word of a slice; no code is the beginning of another one's words."""
+    number &= 2**64 - 1
+    code = chr(_FIRST_DIGIT + number % _DIGITS)
+    while number := number // _DIGITS:
+        code = chr(_FIRST_DIGIT + number % _DIGITS) + code
+    return code
+
+
+def folded(code: str, texts: Iterable[str | None]) -> str:
+    """The words of texts in one line, each between its code and a space."""
+    words = [word for text in texts if text for word in words_of(text)]
+    if not words:
+        return ""
+    line = code + f" {code}".join(words) + " "
+    return line if len(line) <= _LONGEST else line[: line.rindex(" ", 0, _LONGEST) + 1]
+
+
+def _scope(product_id: int) -> str:
+    """A word that stands for a product; nobody can type it, as the sign is no letter."""
+    return f"§{product_id}"
+
+
+def document(source: Source, row: Mapping[str, Any], comments: Sequence[str | None] = ()) -> Document:
+    """What is indexed of a record."""
+    code = slice_code(row["id"] >> _SLICE)
+    return Document(
+        row["id"],
+        row[source.product],
+        row[source.at] if source.at else None,
+        folded(code, (row[source.title],)),
+        folded(code, (row[name] for name in source.body)),
+        folded(code, comments),
+    )
+
+
+def index_rows(conn: Connection, table: Table, rows: Sequence[Row], parts: Mapping[Table, Sequence[Row]]) -> None:
+    """Index rows that were just written, with their rows in the tables of parts; other tables' rows are no matter."""
+    source = _SOURCE_OF.get(table)
+    if source is None or not rows:
+        return
+    comments: dict[int, list[str]] = {}
+    if source.comments:
+        part, owner, column = source.comments
+        for own in parts.get(part, ()):
+            comments.setdefault(own[owner], []).append(own[column])
+    store_documents(conn, source.kind, [document(source, row, comments.get(row["id"], ())) for row in rows])
+
+
+# --- the tables of each database: FTS5 has a rowid of its own, PostgreSQL the words in a column -------------------
+
+
+@cache
+def index_table(dialect: str, kind: Kind) -> Table:
+    """The index of one kind of record; it is made by the migrations, as no model could describe it."""
+    texts = [Column(name, Text) for name in ("title", "body", "comments")]
+    name = f"search_{kind}"
+    if dialect == "sqlite":
+        return Table(name, MetaData(), Column("rowid", Integer, key="id"), *texts, Column("words", Text, key="scope"))
+    return Table(name, MetaData(), Column("id", BigInteger), *texts, Column("words", postgresql.TSVECTOR))
+
+
+@cache
+def _insert_text(kind: Kind) -> str:
+    return str(insert(index_table("sqlite", kind)).compile(dialect=sqlite.dialect()))
+
+
+@cache
+def _stored(dialect: str, kind: Kind) -> Select[Any]:
+    table = index_table(dialect, kind).c
+    texts = (table.id, table.title, table.body, table.comments)
+    return select(*texts).where(table.id.in_(bindparam("ids", expanding=True)))
+
+
+@cache
+def _delete(dialect: str, kind: Kind) -> Delete:
+    table = index_table(dialect, kind)
+    return delete(table).where(table.c.id.in_(bindparam("ids", expanding=True)))
+
+
+def store_documents(conn: Connection, kind: Kind, documents: Sequence[Document]) -> None:
+    """Index the documents in place of what the index holds of them; those it holds unchanged are left alone."""
+    for start in range(0, len(documents), BATCH):
+        batch = {document.id: document for document in documents[start : start + BATCH]}
+        dialect = conn.dialect.name
+        stored = {row[0]: tuple(row) for row in conn.execute(_stored(dialect, kind), {"ids": list(batch)})}
+        changed = [d for key, d in batch.items() if stored.get(key) != (key, d.title, d.body, d.comments)]
+        if old := [document.id for document in changed if document.id in stored]:
+            conn.execute(_delete(dialect, kind), {"ids": old})
+        if changed and dialect == "sqlite":
+            rows: list[Any] = [
+                (d.id, d.title, d.body, d.comments, slice_code(d.id >> _SLICE) + _scope(d.product_id))
+                for d in changed
+            ]
+            conn.exec_driver_sql(_insert_text(kind), rows)
+        elif changed:
+            conn.execute(insert(index_table(dialect, kind)), [_with_words(d) for d in changed])
+        _note_slices(conn, kind, batch.values())
+
+
+def _with_words(d: Document) -> dict[str, Any]:
+    words = {
+        *d.title.split(),
+        *d.body.split(),
+        *d.comments.split(),
+        slice_code(d.id >> _SLICE) + _scope(d.product_id),
+    }
+    vector = " ".join(f"'{word}'" for word in sorted(words))
+    return {"id": d.id, "title": d.title, "body": d.body, "comments": d.comments, "words": vector}
+
+
+def _note_slices(conn: Connection, kind: Kind, documents: Iterable[Document]) -> None:
+    """Widen the slices of these documents by their moments."""
+    found: dict[tuple[int, int], tuple[datetime, datetime]] = {}
+    for document in documents:
+        for product_id in (0, document.product_id):
+            key = (product_id, document.id >> _SLICE)
+            first, last = found.get(key, (ALWAYS, NEVER))
+            if document.at is not None:
+                first, last = min(first, document.at), max(last, document.at)
+            found[key] = (first, last)
+    rows = [
+        {"kind": kind, "product_id": product_id, "number": number, "first_at": first, "last_at": last}
+        for (product_id, number), (first, last) in sorted(found.items())
+    ]
+    conn.execute(_widen(conn.dialect.name), rows)
+
+
+@cache
+def _widen(dialect: str) -> Any:
+    new = (sqlite if dialect == "sqlite" else postgresql).insert(_SLICES)
+    old, given = _SLICES.c, new.excluded
+    return new.on_conflict_do_update(
+        index_elements=["kind", "product_id", "number"],
+        set_={
+            "first_at": case((given.first_at < old.first_at, given.first_at), else_=old.first_at),
+            "last_at": case((given.last_at > old.last_at, given.last_at), else_=old.last_at),
+        },
+    )
+
+
+def fill(conn: Connection) -> None:
+    """Index all records of a store whose indexes are empty, some at a time."""
+    for source in SOURCES.values():
+        columns = source.table.c
+        names = ("id", source.product, source.title, *source.body, *([source.at] if source.at else []))
+        # Rows without a hash only hold the place of a record; user stories never have one.
+        copied = true() if source.kind == "user_story" else columns.content_hash != ""
+        some = select(*(columns[name] for name in dict.fromkeys(names))).where(
+            columns.id > bindparam("after"), copied
+        )
+        some = some.order_by(columns.id).limit(BATCH)
+        after = -(2**63)
+        while rows := [dict(row) for row in conn.execute(some, {"after": after}).mappings()]:
+            after = rows[-1]["id"]
+            index_rows(conn, source.table, rows, _comments(conn, source, rows))
+
+
+def _comments(conn: Connection, source: Source, rows: list[Row]) -> dict[Table, list[Row]]:
+    if not source.comments:
+        return {}
+    part, owner, column = source.comments
+    statement = select(part.c[owner], part.c[column]).where(part.c[owner].in_([row["id"] for row in rows]))
+    found = conn.execute(statement.order_by(*part.primary_key)).mappings()
+    return {part: [dict(row) for row in found]}
+
+
+# --- reading ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Among:
+    """Which records are looked at: of one product, and with a moment from `start` to before `end`."""
+
+    product_id: int | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+class Hit(NamedTuple):
+    """A record that matches, its terms' counts in title, body and comments, and the length of the three."""
+
+    kind: Kind
+    id: int
+    counts: list[tuple[float, ...]]
+    length: int
+
+
+def hits(conn: Connection, kind: Kind, query: Query, among: Among, most: int | None) -> Iterator[Hit]:
+    """The records that match, highest id first, and no more than `most`. Records that are gone do not match."""
+    left = -1 if most is None else most
+    for numbers in _groups(_slices(conn, kind, among), max(1, _WIDEST // len(query.terms))):
+        last = ((numbers[0] + 1) << _SLICE) - 1
+        while rows := _candidates(conn, kind, query, among, numbers, last):
+            for row in rows:
+                counts = query.counts(row[1:4], slice_code(row[0] >> _SLICE))
+                if counts is not None:
+                    yield Hit(kind, row[0], counts, len(row[1]) + len(row[2]) + len(row[3]))
+                    left -= 1
+                    if left == 0:
+                        return
+            if len(rows) < BATCH:
+                break
+            last = rows[-1][0] - 1
+
+
+def _groups(numbers: list[int], widest: int) -> Iterator[list[int]]:
+    """Slices that are read by one statement: the newest alone, then always twice as many."""
+    start, width = 0, 1
+    while start < len(numbers):
+        yield numbers[start : start + width]
+        start, width = start + width, min(2 * width, widest)
+
+
+@cache
+def _slices_statement(by_date: bool) -> Select[Any]:
+    c = _SLICES.c
+    conditions = [c.kind == bindparam("kind"), c.product_id == bindparam("product_id")]
+    if by_date:
+        moment = c.first_at.type
+        conditions += [c.last_at >= bindparam("start", type_=moment), c.first_at < bindparam("end", type_=moment)]
+    return select(c.number).where(*conditions).order_by(c.number.desc())
+
+
+def _slices(conn: Connection, kind: Kind, among: Among) -> list[int]:
+    values: dict[str, Any] = {"kind": kind, "product_id": among.product_id or 0}
+    by_date = among.start is not None or among.end is not None
+    if by_date:
+        values |= {"start": among.start or NEVER, "end": among.end or ALWAYS}
+    return [row[0] for row in conn.execute(_slices_statement(by_date), values)]
+
+
+@cache
+def _candidates_statement(dialect: str, kind: Kind, by_date: bool) -> Select[Any]:
+    index, source = index_table(dialect, kind), SOURCES[kind]
+    record = source.table.c
+    conditions: list[ColumnElement[bool]] = [_matches(dialect, index), index.c.id <= bindparam("last")]
+    conditions.append(record.gone_at.is_(None))
+    joined = index.join(source.table, index.c.id == record.id)
+    if kind == "user_story":
+        feature = table_of(Feature)
+        joined = joined.join(feature, and_(record.feature_id == feature.c.id, feature.c.gone_at.is_(None)))
+    if by_date and source.at:
+        at = record[source.at]
+        conditions += [at >= bindparam("start", type_=at.type), at < bindparam("end", type_=at.type)]
+    texts = (index.c.id, index.c.title, index.c.body, index.c.comments)
+    return select(*texts).select_from(joined).where(*conditions).order_by(index.c.id.desc()).limit(BATCH)
+
+
+def _matches(dialect: str, index: Table) -> ColumnElement[bool]:
+    if dialect == "sqlite":
+        return literal_column(index.name).op("MATCH", is_comparison=True)(bindparam("words", type_=Text))
+    return index.c.words.op("@@", is_comparison=True)(cast(bindparam("words", type_=Text), postgresql.TSQUERY))
+
+
+def _candidates(
+    conn: Connection, kind: Kind, query: Query, among: Among, numbers: list[int], last: int
+) -> Sequence[Any]:
+    by_date = among.start is not None or among.end is not None
+    scope = None if among.product_id is None else _scope(among.product_id)
+    codes = [slice_code(number) for number in numbers]
+    dialect = conn.dialect.name
+    values: dict[str, Any] = {"words": condition(query, LANGUAGES[dialect], codes, scope), "last": last}
+    if by_date:
+        values |= {"start": among.start or NEVER, "end": among.end or ALWAYS}
+    return conn.execute(_candidates_statement(dialect, kind, by_date), values).all()
