@@ -1,0 +1,360 @@
+"""Which user stories pass where: executions of user stories by device, operating system, environment or test."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    bindparam,
+    exists,
+    func,
+    or_,
+    select,
+    union,
+)
+
+from testio_mcp.database.dialect import fetch
+from testio_mcp.database.tables import (
+    Execution,
+    ExecutionDevice,
+    Feature,
+    Product,
+    Test,
+    TestEnvironment,
+    TestStoryResult,
+    UserStory,
+    table_of,
+)
+from testio_mcp.errors import BadInput, NotFound
+from testio_mcp.operations.cells import BEGINNING, RESULTS, Cell, Columns, MatrixColumn
+from testio_mcp.operations.figures import RAN, moment, pass_rate, share
+from testio_mcp.operations.listing import Listing, Order, day_begins, day_ends
+from testio_mcp.operations.paging import Cursor, Page
+from testio_mcp.operations.registry import operation
+from testio_mcp.sync.state import WITHOUT_BUGS
+
+By = Literal["device", "operating_system", "environment", "test"]
+Only = Literal["all", "problems", "untested"]
+_REASONS, _QUOTED = 3, 160
+_END = datetime(9999, 12, 31, tzinfo=UTC)
+
+_run, _result, _story = table_of(Execution).c, table_of(TestStoryResult).c, table_of(UserStory).c
+_test, _feature, _device = table_of(Test).c, table_of(Feature).c, table_of(ExecutionDevice).c
+_environment = table_of(TestEnvironment).c
+
+
+class MatrixRow(BaseModel):
+    """A user story with its runs in each column."""
+
+    id: int
+    title: str
+    feature_id: int
+    feature: str
+    latest: str = Field(description="How its latest run ended; not_tested when none did.")
+    passed: int
+    failed: int
+    blocked: int
+    not_tested: int = Field(description="Runs without an end: pending, cancelled or of unknown status.")
+    tests: int = Field(description="Tests with the story in them, of those whose metrics are copied.")
+    failed_only_by_bug: int = Field(
+        description="Tests that count it as failed because a bug is linked to it, although no run failed."
+    )
+    flaky_on: list[str] = Field(description="Columns on which it both passed and failed.")
+    blocked_reasons: list[str] = Field(description=f"Comments of blocked runs, newest first, at most {_REASONS}.")
+    cells: dict[str, str] = Field(description="By column: how many runs ended how, and how the last one did.")
+
+
+class MatrixTotals(BaseModel):
+    """All runs, whatever the page."""
+
+    executions: int
+    passed: int
+    failed: int
+    blocked: int
+    not_tested: int
+    without_story: int = Field(description="Runs of no known user story: they are in no cell.")
+    pass_rate: float | None = Field(description="Passed, of all that passed, failed or were blocked.")
+    stories_tested: int = Field(description="Stories with a run that passed, failed or was blocked.")
+    stories: int = Field(description="Stories of the product, or of the feature.")
+    story_coverage: float | None = Field(description="stories_tested of stories.")
+
+
+class MatrixPage(Page):
+    """User stories by feature, with their runs by column."""
+
+    items: list[MatrixRow]
+    scope: str
+    columns: list[MatrixColumn] = Field(description="Most used first; of equals the newest test.")
+    totals: MatrixTotals
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """Which runs count: those of one test, or of all tests of a product that ran; with or without a period."""
+
+    of_test: bool
+    is_dated: bool
+
+    @property
+    def tests(self) -> list[ColumnElement[bool]]:
+        """The tests."""
+        if self.of_test:
+            return [_test.gone_at.is_(None), _test.id == bindparam("test_id")]
+        return [_test.gone_at.is_(None), _test.product_id == _PRODUCT, RAN]
+
+    @property
+    def runs(self) -> list[ColumnElement[bool]]:
+        """The runs, joined with their tests."""
+        dates = [_run.executed_at >= _FROM, _run.executed_at < _BEFORE] if self.is_dated else []
+        return [_run.gone_at.is_(None), *self.tests, *dates]
+
+    @property
+    def results(self) -> list[ColumnElement[bool]]:
+        """What runs and bugs add up to in the tests that were under way in the period."""
+        started = or_(_test.start_at.is_(None), _test.start_at < _BEFORE)
+        return [*self.tests, *([started, _test.sort_at >= _FROM] if self.is_dated else [])]
+
+
+_PRODUCT: BindParameter[int] = bindparam("product_id")
+_FROM, _BEFORE = (bindparam(name, type_=_run.executed_at.type) for name in ("executed_from", "executed_before"))
+_of_page: BindParameter[Any] = bindparam("story_ids", expanding=True)
+_runs = table_of(Execution).join(table_of(Test), _run.test_id == _test.id)
+_results = table_of(TestStoryResult).join(table_of(Test), _result.test_id == _test.id)
+_story_counts = (_story.gone_at.is_(None), _story.product_id == _PRODUCT)
+_main_device = (table_of(ExecutionDevice), (_device.execution_id == _run.id) & (_device.position == 0))
+# By: the column's key, its title, and what has to be joined for them.
+_AXES: Mapping[str, tuple[ColumnElement[Any], ColumnElement[Any], FromClause]] = {
+    "device": (_device.name, _device.name, _runs.outerjoin(*_main_device)),
+    "operating_system": (_device.operating_system, _device.operating_system, _runs.outerjoin(*_main_device)),
+    "environment": (
+        _test.test_environment_id,
+        _environment.title,
+        _runs.outerjoin(table_of(TestEnvironment), _test.test_environment_id == _environment.id),
+    ),
+    "test": (_test.id, _test.title, _runs),
+}
+
+
+@lru_cache(maxsize=4)
+def _stories(scope: _Scope) -> Listing:
+    """The rows: stories of a product, or of one test."""
+    runs = exists().select_from(_runs).where(_run.user_story_id == _story.id, *scope.runs)
+    bad = exists().select_from(_results).where(_result.user_story_id == _story.id, *scope.results)
+    in_test = union(
+        select(_result.user_story_id).where(_result.test_id == bindparam("test_id")),
+        select(_run.user_story_id).where(_run.test_id == bindparam("test_id")),
+    )
+    return Listing(
+        table=table_of(UserStory),
+        columns=(_story.id, _story.title, _story.feature_id, _feature.title.label("feature")),
+        joins=((table_of(Feature), _story.feature_id == _feature.id),),
+        always=(_story.gone_at.is_(None), *([_story.id.in_(in_test)] if scope.of_test else [])),
+        filters={
+            "product_id": _story.product_id == _PRODUCT,
+            "feature_id": _story.feature_id == bindparam("feature_id"),
+            "problems": or_(
+                runs.where(_run.status.in_(["failed", "blocked"])),
+                bad.where(_result.execution_status.in_(["failed", "blocked"])),
+            ),
+            "untested": ~runs.where(_run.status.in_(RESULTS)),
+        },
+        orders={"feature": Order((_story.feature_id, _story.id), (int, int), False)},
+        resources=("features", "tests", "executions"),
+        known={
+            "product_id": (table_of(Product), "Product", "list_products shows the ids."),
+            "feature_id": (table_of(Feature), "Feature", "list_features shows the ids."),
+        },
+    )
+
+
+@lru_cache(maxsize=32)
+def _columns(scope: _Scope, by: By, of_feature: bool) -> Select[Any]:
+    """All runs by column and status: how many there are, and how many of them are of known stories."""
+    key, title, source = _AXES[by]
+    known = (_run.user_story_id == _story.id) & _story_counts[0] & _story_counts[1]
+    joined = source.outerjoin(table_of(UserStory), known)
+    chosen = [_story.feature_id == bindparam("feature_id")] if of_feature else []
+    return (
+        select(key, func.max(title), _run.status, func.count(), func.count(_story.id))
+        .select_from(joined)
+        .where(*scope.runs, *chosen)
+        .group_by(key, _run.status)
+    )
+
+
+@lru_cache(maxsize=8)
+def _coverage(scope: _Scope, of_feature: bool) -> Select[Any]:
+    """How many stories there are, and how many have a run that came to an end."""
+    stories = [*_story_counts, *([_story.feature_id == bindparam("feature_id")] if of_feature else [])]
+    runs = exists().select_from(_runs).where(_run.user_story_id == _story.id, _run.status.in_(RESULTS), *scope.runs)
+    counts: list[Any] = [func.count(_story.id), func.count(_story.id).filter(runs)]
+    return select(*counts).where(*stories)
+
+
+@lru_cache(maxsize=16)
+def _cells(scope: _Scope, by: By) -> Select[Any]:
+    key, _, source = _AXES[by]
+    return (
+        select(_run.user_story_id, key, _run.status, func.count(), func.max(_run.executed_at))
+        .select_from(source)
+        .where(_run.user_story_id.in_(_of_page), *scope.runs)
+        .group_by(_run.user_story_id, key, _run.status)
+    )
+
+
+@lru_cache(maxsize=4)
+def _rollups(scope: _Scope) -> Select[Any]:
+    """Per story of a page: the tests that it was part of, and those in which only a bug makes it count as failed."""
+    failed = exists().where(
+        _run.test_id == _result.test_id,
+        _run.user_story_id == _result.user_story_id,
+        _run.status == "failed",
+        _run.gone_at.is_(None),
+    )
+    by_bug = (_result.execution_status == "failed") & (_result.bugs > 0) & ~failed
+    tests = func.count(_result.test_id.distinct())
+    return (
+        select(_result.user_story_id, tests, tests.filter(by_bug))
+        .select_from(_results)
+        .where(_result.user_story_id.in_(_of_page), *scope.results)
+        .group_by(_result.user_story_id)
+    )
+
+
+@lru_cache(maxsize=4)
+def _reasons(scope: _Scope) -> Select[Any]:
+    """What blocked the stories of a page, newest first."""
+    text, latest = func.substr(_run.comment, 1, _QUOTED), func.max(func.coalesce(_run.executed_at, _START))
+    return (
+        select(_run.user_story_id, text)
+        .select_from(_runs)
+        .where(_run.user_story_id.in_(_of_page), _run.status == "blocked", _run.comment.is_not(None), *scope.runs)
+        .group_by(_run.user_story_id, text)
+        .order_by(latest.desc(), func.max(_run.id).desc())
+    )
+
+
+_START = bindparam("beginning", BEGINNING, type_=_run.executed_at.type)
+_test_by_id = select(_test.product_id, _test.title).where(_test.id == bindparam("test_id"))
+
+
+@operation(
+    "/matrix",
+    command="matrix",
+    toolset="tests",
+    examples=({"product_id": 1}, {"test_id": 1, "by": "device"}),
+)
+def execution_matrix(
+    conn: Connection,
+    product_id: Annotated[
+        int | None, Field(description="The product; list_products shows the ids. Required unless test_id is given.")
+    ] = None,
+    test_id: Annotated[int | None, Field(description="Only this test; list_tests shows the ids.")] = None,
+    feature_id: Annotated[int | None, Field(description="Only this feature; list_features shows the ids.")] = None,
+    by: Annotated[
+        By, Field(description="What the columns are: device, operating_system, environment or test.")
+    ] = "test",
+    date_from: Annotated[date | None, Field(description="Run on or after this UTC day (YYYY-MM-DD).")] = None,
+    date_to: Annotated[date | None, Field(description="Run on or before this UTC day (YYYY-MM-DD).")] = None,
+    only: Annotated[
+        Only, Field(description="problems: stories that failed or were blocked; untested: those without a result.")
+    ] = "all",
+    cursor: Cursor = None,
+    limit: Annotated[int, Field(ge=1, le=50, description="User stories per page, 1 to 50.")] = 20,
+) -> MatrixPage:
+    """Show which user stories passed, failed or were blocked on which device, system, environment or test.
+
+    Use it to see what is covered, what is broken and what is flaky: a story is flaky on a column on which it both
+    passed and failed within the period. Each run counts once, with its first device. Runs that have not ended have
+    no date and are left out when one is given.
+    """
+    product_id = _product_of(conn, product_id, test_id)
+    scope = _Scope(test_id is not None, date_from is not None or date_to is not None)
+    binds: dict[str, Any] = {"product_id": product_id}
+    if test_id is not None:
+        binds["test_id"] = test_id
+    if feature_id is not None:
+        binds["feature_id"] = feature_id
+    if scope.is_dated:
+        binds |= {"executed_from": day_begins(date_from) or BEGINNING, "executed_before": day_ends(date_to) or _END}
+    chosen = {} if only == "all" else {only: True}
+    page = _stories(scope).page(conn, binds | chosen, order="feature", cursor=cursor, limit=limit)
+    columns, totals = _overview(conn, scope, by, binds)
+    page["items"] = _rows(conn, scope, by, binds, page["items"], columns) if page["items"] else []
+    words = f"test {test_id}" if scope.of_test else f"tests that ran, all but {', '.join(sorted(WITHOUT_BUGS))}"
+    return MatrixPage.model_validate({**page, "scope": words, "columns": columns.told(), "totals": totals})
+
+
+def _product_of(conn: Connection, product_id: int | None, test_id: int | None) -> int:
+    if test_id is None:
+        if product_id is None:
+            raise BadInput("product_id: it is required unless test_id is given.", "list_products shows the ids.")
+        return product_id
+    found = fetch(conn, _test_by_id, {"test_id": test_id})
+    if not found:
+        raise NotFound(f"Test {test_id} is not in the store.", "list_tests shows the ids.")
+    if product_id not in (None, found[0][0]):
+        raise BadInput(f"test_id: test {test_id} is one of product {found[0][0]}.", "Leave product_id out.")
+    return int(found[0][0])
+
+
+def _overview(conn: Connection, scope: _Scope, by: By, binds: dict[str, Any]) -> tuple[Columns, dict[str, Any]]:
+    """The columns with their runs of known stories, and what `MatrixTotals` holds."""
+    of_feature = "feature_id" in binds
+    cells: dict[Any, Cell] = defaultdict(Cell)
+    titles: dict[Any, str | None] = {}
+    everything, without_story = Cell(), 0
+    for key, title, status, runs, known in fetch(conn, _columns(scope, by, of_feature), binds):
+        everything.add(status, runs)
+        without_story += runs - known
+        if known:
+            titles[key] = title
+            cells[key].add(status, known)
+    stories, tested = fetch(conn, _coverage(scope, of_feature), binds)[0]
+    totals = {
+        **everything.told(),
+        "executions": everything.counts.total(),
+        "without_story": without_story,
+        "pass_rate": pass_rate(everything.counts),
+        "stories_tested": tested,
+        "stories": stories,
+        "story_coverage": share(tested, stories),
+    }
+    return Columns(cells, titles, by), totals
+
+
+def _rows(
+    conn: Connection, scope: _Scope, by: By, binds: dict[str, Any], stories: list[dict[str, Any]], columns: Columns
+) -> list[dict[str, Any]]:
+    """What `MatrixRow` holds for each of the stories."""
+    asked = binds | {"story_ids": [story["id"] for story in stories]}
+    rows: dict[int, dict[Any, Cell]] = defaultdict(lambda: defaultdict(Cell))
+    for story, key, status, runs, at in fetch(conn, _cells(scope, by), asked):
+        rows[story][key].add(status, runs, moment(at))
+    rollups = {story: (tests, by_bug) for story, tests, by_bug in fetch(conn, _rollups(scope), asked)}
+    reasons: dict[int, list[str]] = defaultdict(list)
+    for story, comment in fetch(conn, _reasons(scope), asked | {"beginning": BEGINNING}):
+        reasons[story].append(comment)
+    told = []
+    for story in stories:
+        cells = rows[story["id"]]
+        whole, (tests, by_bug) = Cell.of(cells.values()), rollups.get(story["id"], (0, 0))
+        row = {
+            "latest": whole.last,
+            "tests": tests,
+            "failed_only_by_bug": by_bug,
+            "flaky_on": columns.flaky(cells),
+            "blocked_reasons": reasons[story["id"]][:_REASONS],
+            "cells": {name: str(cell) for name, cell in columns.shown(cells).items()},
+        }
+        told.append(story | whole.told() | row)
+    return told
