@@ -1,0 +1,212 @@
+"""Prompts: plain words that name the tools of this server, with arguments that these tools take."""
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mcp.client import Client
+from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_PARAMS, GetPromptResult, PromptReference
+
+from testio_mcp.errors import BadInput
+from testio_mcp.operations.periods import EXAMPLES, Period, period_of
+from testio_mcp.operations.registry import operations
+from testio_mcp.settings import ToolSettings
+from testio_mcp.surfaces.prompts import prompt, prompts
+from testio_mcp.surfaces.recipes import RECIPES
+from testio_mcp.surfaces.tools import Toolbox
+from tests.surfaces.conftest import Copy
+from tests.surfaces.programs import Era, HttpServer, http_server, stdio
+
+TODAY = date(2026, 8, 19)
+FULL = {
+    "analyze_product_quality": {"product": "21001", "period": "2026-Q2", "focus": "Review"},
+    "prepare_meeting": {"product": "Web \"Shop\"", "period": "this month", "audience": "engineering"},
+    "triage_session": {"product": "7", "limit": "50"},
+    "weekly_digest": {"product": "7", "period": "last 14 days"},
+}  # fmt: skip
+
+
+def words(result: GetPromptResult) -> str:
+    [message] = result.messages
+    assert message.content.type == "text"
+    return message.content.text
+
+
+def calls(text: str) -> Iterator[tuple[str, dict[str, object]]]:
+    """The calls that a prompt asks for."""
+    for tool, rest in re.findall(r"^\d+\. ([a-z_]+) (\{.*)$", text, re.MULTILINE):
+        yield tool, json.JSONDecoder().raw_decode(rest)[0]
+
+
+def box(**settings: str) -> Toolbox:
+    return Toolbox(ToolSettings(_env_file=None, **settings))  # type: ignore[arg-type]
+
+
+def assert_can_be_called(toolbox: Toolbox, tool: str, arguments: dict[str, object]) -> None:
+    assert tool in toolbox.tools
+    numbers = {name: 1 if str(value).startswith("<") else value for name, value in arguments.items()}
+    operation, given = toolbox.asked(tool, numbers if tool == "get" else arguments)
+    filled = {
+        name: 1 if value == "<product id>" else "words" if str(value).startswith("<") else value
+        for name, value in given.items()
+    }
+    operation.arguments.model_validate(filled)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("is_full", [True, False])
+@pytest.mark.parametrize("left_out", [None, *operations()])
+def test_prompts_name_only_calls_that_can_be_made(name: str, is_full: bool, left_out: str | None) -> None:
+    toolbox = Toolbox() if left_out is None else box(toolsets="default", exclude_tools=left_out)
+    if name not in [known.name for known in prompts(toolbox)]:
+        assert RECIPES[name].steps[0].tool == left_out
+        return
+    text = words(prompt(toolbox, name, FULL[name] if is_full else {"product": "Shop"}, TODAY))
+    found = list(calls(text))
+    assert found
+    for tool, arguments in found:
+        assert_can_be_called(toolbox, tool, arguments)
+    mentioned = set(re.findall(r"\b[a-z]+_[a-z_]+\b", re.sub(r"\{.*?\}", "", text)))
+    assert mentioned & operations().keys() <= toolbox.tools.keys()
+    assert "$" not in text
+
+
+def test_every_step_is_said_somewhere() -> None:
+    """Steps whose tool does not exist would be left out without a word."""
+    known = {*operations(), "get"}
+    assert [step.tool for recipe in RECIPES.values() for step in recipe.steps if step.tool not in known] == []
+    for recipe in RECIPES.values():
+        assert {word for step in recipe.steps for word in step.words} <= {w for s in recipe.slots for w in s.words}
+
+
+def test_a_prompt_reads_well() -> None:
+    text = words(prompt(Toolbox(), "analyze_product_quality", {"product": "Shop", "focus": "severity"}, TODAY))
+    lines = text.splitlines()
+    assert lines[0] == (
+        'Analyze the quality of a product of "Shop", 2026-05-22 to 2026-08-19 (UTC days, both included); severity.'
+    )
+    assert lines[3] == '1. list_products {}: find the id of "Shop"; it stands as <product id> below.'
+    assert lines[4].startswith('2. list_bugs {"product_id": "<product id>", "end_from": "2026-05-22", "end_to": "202')
+    assert "Dwell on critical and high bugs" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("no_such", {}, "There is no prompt 'no_such'. The prompts are: analyze_product_quality, prepare_meeting, "),
+        ("analyze_product_quality", {}, "product: it is required. product takes: Name or id of the product."),
+        ("analyze_product_quality", {"product": " \u200b"}, "product: it is required."),
+        (
+            "weekly_digest",
+            {"prodct": "1"},
+            "prodct: there is no such argument. Valid arguments are: product, period.",
+        ),
+        ("weekly_digest", {"period": "soon"}, "period: 'soon' is none. Say it as 'last 30 days', 'this quarter',"),
+        ("triage_session", {"limit": "many"}, "limit: 'many' is not a number from 1 to 50."),
+        ("prepare_meeting", {"audience": "cats"}, "audience: 'cats' is not one of its words. It takes: customer, "),
+        ("prepare_meeting", {"product": "x" * 201}, "product: it is longer than 200 characters."),
+    ],
+)
+@pytest.mark.parametrize("era", ["legacy", "2026-07-28"])
+async def test_mistakes_are_errors_of_the_protocol(
+    server: HttpServer, name: str, arguments: dict[str, str], said: str, era: Era
+) -> None:
+    async with Client(f"{server.url}/mcp", mode=era) as client:
+        with pytest.raises(MCPError) as refused:
+            await client.get_prompt(name, arguments)
+    assert refused.value.code == INVALID_PARAMS
+    assert refused.value.message.startswith(said)
+    assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.parametrize("era", ["legacy", "auto", "2026-07-28"])
+async def test_prompts_over_both_transports(synced: Copy, server: HttpServer, tmp_path: Path, era: Era) -> None:
+    async with Client(f"{server.url}/mcp", mode=era) as over_http, stdio(synced.environment, tmp_path, era) as piped:
+        listed = (await over_http.list_prompts()).prompts
+        assert (await piped.list_prompts()).prompts == listed
+        assert [known.name for known in listed] == list(RECIPES)
+        for known in listed:
+            assert known.description and all(argument.description for argument in known.arguments or [])
+            there, here = [await client.get_prompt(known.name, FULL[known.name]) for client in (over_http, piped)]
+            assert words(there) == words(here)
+
+
+async def test_prompts_follow_the_tools(synced: Copy, tmp_path: Path) -> None:
+    with http_server({**synced.environment, "TESTIO_TOOLS": "list_changes,list_tests"}, tmp_path) as server:
+        async with Client(f"{server.url}/mcp") as client:
+            names = [known.name for known in (await client.list_prompts()).prompts]
+            text = words(await client.get_prompt("weekly_digest", {}))
+    assert names == ["prepare_meeting", "weekly_digest"]
+    assert [tool for tool, _ in calls(text)] == ["list_changes", "list_tests", "list_tests"]
+
+
+async def test_arguments_are_completed(synced: Copy, server: HttpServer) -> None:
+    ref = PromptReference(name="analyze_product_quality")
+    async with Client(f"{server.url}/mcp") as client:
+        products = (await client.call_tool("list_products")).structured_content or {}
+
+        async def offered(name: str, typed: str, ref: PromptReference = ref) -> list[str]:
+            return (await client.complete(ref, {"name": name, "value": typed})).completion.values
+
+        names = [item["name"] for item in products["items"]]
+        ids = sorted((item["id"] for item in products["items"]), reverse=True)
+        assert await offered("product", "") == names
+        assert await offered("product", names[1][:3].upper()) == [n for n in names if n.startswith(names[1][:3])]
+        assert await offered("product", str(ids[0])[:2]) == [str(number) for number in ids]
+        assert await offered("focus", "RE") == ["review"]
+        assert await offered("period", "this") == ["this week", "this month", "this quarter", "this year"]
+        assert await offered("limit", "1", PromptReference(name="triage_session")) == ["10"]
+        assert await offered("nothing", "") == []
+        assert await offered("product", "", PromptReference(name="no_such")) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "first", "last"),
+    [
+        ("Last 30 Days", "2026-07-21", "2026-08-19"),
+        ("last 1 day", "2026-08-19", "2026-08-19"),
+        ("yesterday", "2026-08-18", "2026-08-18"),
+        ("this week", "2026-08-17", "2026-08-23"),
+        ("last week", "2026-08-10", "2026-08-16"),
+        ("last month", "2026-07-01", "2026-07-31"),
+        ("this quarter", "2026-07-01", "2026-09-30"),
+        ("last quarter", "2026-04-01", "2026-06-30"),
+        ("last year", "2025-01-01", "2025-12-31"),
+        ("ytd", "2026-01-01", "2026-08-19"),
+        ("2026-Q4", "2026-10-01", "2026-12-31"),
+        ("2026-W01", "2025-12-29", "2026-01-04"),
+        ("2026-W53", "2026-12-28", "2027-01-03"),
+        ("2024-02", "2024-02-01", "2024-02-29"),
+        ("2026", "2026-01-01", "2026-12-31"),
+        ("2026-10-05", "2026-10-05", "2026-10-05"),
+        ("2026-01-01..2026-03-31", "2026-01-01", "2026-03-31"),
+        ("2026-01-01 to 2026-03-31", "2026-01-01", "2026-03-31"),
+    ],
+)
+def test_periods(said: str, first: str, last: str) -> None:
+    assert period_of(said, TODAY) == Period(date.fromisoformat(first), date.fromisoformat(last))
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["", "soon", "last 0 days", "last 99999999999 days", "2026-Q5", "2025-W53", "2026-13", "0000", "2026-02-30",
+     "٢٠٢٦", "2026-03-31..2026-01-01", "last 30 days!"],
+)  # fmt: skip
+def test_what_is_no_period_is_refused(said: str) -> None:
+    with pytest.raises(BadInput, match=r"^period: "):
+        period_of(said, TODAY)
+
+
+@given(st.one_of(st.text(max_size=40), st.sampled_from(EXAMPLES)), st.dates())
+def test_a_period_begins_before_it_ends(said: str, today: date) -> None:
+    try:
+        period = period_of(said, today)
+    except BadInput:
+        return
+    assert period.first <= period.last
