@@ -28,6 +28,7 @@ _FRESH: dict[str, object] = {
     "customer_api_base_url": "http://127.0.0.1:9/",
     "customer_api_token": "benchmark",
     "database_url": None,
+    "http_requests_per_minute": 0,
     "refresh_after_minutes": 100 * 365 * 24 * 60,
 }
 

@@ -47,7 +47,7 @@ async def test_mcp_is_not_redirected(web: httpx2.AsyncClient) -> None:
 async def test_every_answer_is_private_and_names_no_server(web: httpx2.AsyncClient, path: str) -> None:
     answer = await web.get(path)
     assert answer.headers["x-content-type-options"] == "nosniff"
-    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["cache-control"] == ("private, no-cache" if path == "/api/products" else "no-store")
     assert "server" not in answer.headers
 
 

@@ -1,4 +1,4 @@
-"""What every HTTP request passes before a route sees it: Host, Origin, token, size and patience."""
+"""What every HTTP request passes before a route sees it: Host, Origin, token, rate, size, patience and a place."""
 
 import asyncio
 import hashlib
@@ -9,21 +9,17 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from testio_mcp.settings import Settings
+from testio_mcp.surfaces.limits import Places, RateLimit
 from testio_mcp.surfaces.ports import is_loopback, shown
+from testio_mcp.surfaces.problems import problem
 
+MCP_PATH = "/mcp"
 MAX_BODY_BYTES = 4 * 1024 * 1024
-BODY_SECONDS = 10
 _OPEN_PATHS = frozenset({"/health"})
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
-_HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
-
-
-def problem(
-    status: int, code: str, message: str, next_step: str, headers: dict[str, str] | None = None
-) -> JSONResponse:
-    """An error in the one shape that all of them have."""
-    error = {"code": code, "message": message, "next_step": next_step}
-    return JSONResponse({"error": error}, status_code=status, headers=headers)
+_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+_KEPT, _NOT_KEPT = "private, no-cache", "no-store"
 
 
 def own_hosts(host: str, port: int, more: Iterable[str]) -> frozenset[str]:
@@ -49,11 +45,14 @@ class _Refused(Exception):
 class Gate:
     """Checks each request and passes it on with its whole body; marks each answer as private."""
 
-    def __init__(self, app: ASGIApp, hosts: frozenset[str], token: str | None) -> None:
+    def __init__(self, app: ASGIApp, hosts: frozenset[str], settings: Settings) -> None:
         self._app = app
         self._hosts = hosts
         self._origins = frozenset(f"{scheme}://{host}" for host in hosts for scheme in ("http", "https"))
-        self._token = _digest(token) if token else None
+        self._token = _digest(settings.http_token.get_secret_value()) if settings.http_token else None
+        self._rate = RateLimit(settings.http_requests_per_minute)
+        self._places = Places(settings.http_requests_at_once)
+        self._patience = settings.http_patience_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -63,17 +62,33 @@ class Gate:
 
         async def send_private(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_HEADERS)
+                headers = MutableHeaders(scope=message)
+                headers.update({**_HEADERS, "Cache-Control": _KEPT if "etag" in headers else _NOT_KEPT})
             await send(message)
 
         try:
             self._check(scope["path"], Headers(scope=scope))
+            self._check_rate(scope)
             if scope["method"] not in ("GET", "HEAD"):
-                receive = await _whole_body(scope, receive)
+                receive = await _whole_body(scope, receive, self._patience)
+            if not (_waits_by_nature(scope) or self._places.take()):
+                message = "The server works on as many requests as it can."
+                raise _Refused(problem(503, "busy", message, "Send it again in a second.", {"Retry-After": "1"}))
         except _Refused as refused:
             await refused.response(scope, receive, send_private)
             return
-        await self._app(scope, receive, send_private)
+        try:
+            await self._app(scope, receive, send_private)
+        finally:
+            if not _waits_by_nature(scope):
+                self._places.give_back()
+
+    def _check_rate(self, scope: Scope) -> None:
+        address = scope["client"][0] if scope.get("client") else ""
+        if scope["path"] not in _OPEN_PATHS and (seconds := self._rate.wait(address)):
+            message = "This address sends more requests than it may."
+            step = f"Go on in {seconds} s, or raise TESTIO_HTTP_REQUESTS_PER_MINUTE."
+            raise _Refused(problem(429, "too_many_requests", message, step, {"Retry-After": str(seconds)}))
 
     def _check(self, path: str, headers: Headers) -> None:
         if headers.get("host", "").lower() not in self._hosts:
@@ -95,12 +110,17 @@ def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode(errors="replace")).digest()
 
 
-async def _whole_body(scope: Scope, receive: Receive) -> Receive:
+def _waits_by_nature(scope: Scope) -> bool:
+    """Whether a request takes no place: a look at the health, or the stream on which an MCP client listens."""
+    return scope["method"] == "GET" and (scope["path"] in _OPEN_PATHS or scope["path"] == MCP_PATH)
+
+
+async def _whole_body(scope: Scope, receive: Receive, patience: float) -> Receive:
     """Read the body, declared or chunked, and return a `receive` that gives it in one piece."""
     declared = Headers(scope=scope).get("content-length", "")
     body = bytearray()
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(patience):
             is_whole = False
             while not is_whole:
                 if len(body) > MAX_BODY_BYTES or (declared.isdigit() and int(declared) > MAX_BODY_BYTES):
@@ -110,7 +130,7 @@ async def _whole_body(scope: Scope, receive: Receive) -> Receive:
                 body += message_in.get("body", b"")
                 is_whole = not message_in.get("more_body", False)
     except TimeoutError:
-        message = f"The request did not arrive within {BODY_SECONDS} seconds."
+        message = f"The request did not arrive within {patience:g} seconds."
         raise _Refused(problem(408, "too_slow", message, "Send it again.")) from None
     waiting: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 

@@ -9,14 +9,16 @@ from contextlib import asynccontextmanager
 import uvicorn
 from fastapi import FastAPI
 from mcp.server.transport_security import TransportSecuritySettings
-from starlette.types import ASGIApp
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from testio_mcp import __version__
 from testio_mcp.app import App
 from testio_mcp.errors import BadInput
 from testio_mcp.settings import Settings, load_settings
 from testio_mcp.surfaces.account import Account, importing
-from testio_mcp.surfaces.gate import MAX_BODY_BYTES, Gate, own_hosts
+from testio_mcp.surfaces.connections import patient
+from testio_mcp.surfaces.gate import MAX_BODY_BYTES, MCP_PATH, Gate, own_hosts
 from testio_mcp.surfaces.mcp import TestioServer
 from testio_mcp.surfaces.ports import is_loopback, port_taken, shown
 from testio_mcp.surfaces.terminal import talk
@@ -25,7 +27,7 @@ from testio_mcp.sync.engine import SyncOptions
 from testio_mcp.sync.freshness import watch
 
 _GRACE_SECONDS = 3
-_MAX_CONNECTIONS = 1000
+_ZIPPED_FROM_BYTES, _ZIP_LEVEL = 1024, 5
 
 
 async def serve_http(host: str, port: int, allow_hosts: Sequence[str], **options: object) -> None:
@@ -41,9 +43,8 @@ async def serve_http(host: str, port: int, allow_hosts: Sequence[str], **options
     account = Account()
     try:
         _sync_by_itself(await account.app())
-        token = settings.http_token.get_secret_value() if settings.http_token else None
-        door = Gate(_routes(account, toolbox), own_hosts(host, port, allow_hosts), token)
-        server = uvicorn.Server(_config(door))
+        door = Gate(_routes(account, toolbox), own_hosts(host, port, allow_hosts), settings)
+        server = uvicorn.Server(_config(door, settings))
         url = f"http://{shown(host, port)}"
         talk(f"testio-mcp {__version__}: MCP at {url}/mcp, REST at {url}/api, docs at {url}/docs. Ctrl-C ends it.")
         await server.serve(sockets=[listener])
@@ -88,7 +89,7 @@ def _routes(account: Account, toolbox: Toolbox) -> ASGIApp:
     # The gate checks Host and Origin of every route, and exactly; the SDK's own check would be a second list.
     security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
     mcp_app = mcp_server.streamable_http_app(
-        streamable_http_path="/mcp", transport_security=security, max_request_body_size=MAX_BODY_BYTES
+        streamable_http_path=MCP_PATH, transport_security=security, max_request_body_size=MAX_BODY_BYTES
     )
 
     @asynccontextmanager
@@ -98,7 +99,18 @@ def _routes(account: Account, toolbox: Toolbox) -> ASGIApp:
 
     app = rest_app(account, lifespan)
     app.router.routes.extend(mcp_app.routes)
-    return app
+    # No answer holds a secret that its length could give away.
+    zipped = GZipMiddleware(app, _ZIPPED_FROM_BYTES, _ZIP_LEVEL)
+
+    async def routes(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] == MCP_PATH:
+            await app(scope, receive, send)
+            return
+        # HEAD is GET whose body the connection leaves out.
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        await zipped({**scope, "method": method}, receive, send)
+
+    return routes
 
 
 def _is_no_cancellation(record: logging.LogRecord) -> bool:
@@ -106,10 +118,11 @@ def _is_no_cancellation(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
-def _config(app: ASGIApp) -> uvicorn.Config:
+def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
     return uvicorn.Config(
         app,
+        http=patient(settings.http_patience_seconds),
         lifespan="on",
         ws="none",
         log_config=None,
@@ -117,5 +130,4 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
-        limit_concurrency=_MAX_CONNECTIONS,
     )

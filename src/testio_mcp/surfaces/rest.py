@@ -1,39 +1,29 @@
 """The registry as REST routes below `/api`, described at /openapi.json and /docs."""
 
 import json
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from testio_mcp import __version__
 from testio_mcp.api.scrub import repair
-from testio_mcp.errors import BadInput, TestioError
+from testio_mcp.app import App
+from testio_mcp.errors import BadInput, RateLimited, TestioError
 from testio_mcp.operations.registry import Operation
 from testio_mcp.surfaces.account import Account, registry
 from testio_mcp.surfaces.docs_page import docs_page
-from testio_mcp.surfaces.gate import problem
+from testio_mcp.surfaces.etags import entity_tag, is_known
 from testio_mcp.surfaces.logs import masked
+from testio_mcp.surfaces.openapi import completed, responses
+from testio_mcp.surfaces.problems import problem
 
 PREFIX = "/api"
-
-
-class ErrorDetail(BaseModel):
-    """What is wrong and what to do next."""
-
-    code: str
-    message: str
-    next_step: str
-
-
-class Problem(BaseModel):
-    """Every error has this shape."""
-
-    error: ErrorDetail
 
 
 def rest_app(account: Account, lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:
@@ -61,7 +51,19 @@ def rest_app(account: Account, lifespan: Callable[[FastAPI], AbstractAsyncContex
         return HTMLResponse(docs_page(operations.values(), PREFIX), headers=policy)
 
     app.add_exception_handler(HTTPException, _no_such_route)
+    _describe(app, operations.values())
     return app
+
+
+def _describe(app: FastAPI, operations: Iterable[Operation]) -> None:
+    generated = app.openapi
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = completed(generated(), operations)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
 
 
 async def _no_such_route(request: Request, error: Exception) -> JSONResponse:
@@ -73,7 +75,6 @@ async def _no_such_route(request: Request, error: Exception) -> JSONResponse:
 
 
 def _add_route(app: FastAPI, account: Account, operation: Operation) -> None:
-    errors: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (404, 422, 500, 502, 503)}
     app.add_api_route(
         PREFIX + operation.path,
         _endpoint(account, operation),
@@ -84,19 +85,20 @@ def _add_route(app: FastAPI, account: Account, operation: Operation) -> None:
         description=operation.description,
         tags=[operation.toolset],
         response_model=operation.result,
-        responses=errors,
-        openapi_extra=_described(operation),
+        responses=responses(operation),
     )
 
 
 def _endpoint(account: Account, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         try:
-            given = _query(request) if operation.method == "GET" else await _body(request)
-            answer = await operation.answer(await account.app(), {**given, **request.path_params})
-            return JSONResponse(repair(answer))
+            app = await account.app()
+            if operation.method == "GET":
+                return await _answer(app, operation, request)
+            return JSONResponse(repair(await operation.answer(app, await _action(request))))
         except TestioError as error:
-            return problem(error.status, error.code, repair(error.message), repair(error.next_step))
+            wait = {"Retry-After": str(math.ceil(error.retry_after))} if isinstance(error, RateLimited) else None
+            return problem(error.status, error.code, repair(error.message), repair(error.next_step), wait)
         except Exception as error:  # noqa: BLE001 - the surface's one handler: what is not expected is masked
             message = masked(f"{operation.method} {PREFIX}{operation.path}", error)
             return problem(500, "internal_error", message, "The server's log holds the reason.")
@@ -104,17 +106,52 @@ def _endpoint(account: Account, operation: Operation) -> Callable[[Request], Awa
     return endpoint
 
 
+async def _answer(app: App, operation: Operation, request: Request) -> Response:
+    """The answer to a question, or that the client has it already."""
+    arguments = _with_path(_query(request), request)
+    tag = await entity_tag(app, operation, request)
+    headers = {"ETag": tag} if tag else {}
+    if tag and is_known(tag, request.headers.get("if-none-match")):
+        return Response(status_code=304, headers=headers)
+    answer = repair(await operation.answer(app, arguments))
+    if cursor := answer.get("next_cursor"):
+        headers["Link"] = f'<{_next_page(request, cursor)}>; rel="next"'
+    return JSONResponse(answer, headers=headers)
+
+
+def _next_page(request: Request, cursor: str) -> str:
+    """The address of the next page, relative to this server's: a proxy may know it under another name."""
+    others = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
+    return f"{quote(request.url.path)}?{urlencode([*others, ('cursor', cursor)])}"
+
+
 def _query(request: Request) -> dict[str, object]:
     """Arguments of a question; a name given twice is a list. The operation validates them, as on every surface."""
     values = {name: request.query_params.getlist(name) for name in request.query_params}
+    for name, given in values.items():
+        if "" in given:
+            raise BadInput(f"{name[:60]}: it is empty.", "Give it a value, or leave it out.")
     return {name: value if len(value) > 1 else value[0] for name, value in values.items()}
 
 
-async def _body(request: Request) -> dict[str, object]:
+def _with_path(given: dict[str, object], request: Request) -> dict[str, object]:
+    """All arguments; those of the path stand there alone."""
+    for name in request.path_params:
+        if name in given:
+            raise BadInput(f"{name}: it is given twice.", "It stands in the path; leave it out elsewhere.")
+    return {**given, **request.path_params}
+
+
+async def _action(request: Request) -> dict[str, object]:
     """Arguments of an action: a JSON object, or nothing at all."""
+    if request.query_params:
+        name = next(iter(request.query_params))
+        raise BadInput(f"{name[:60]}: there is no such parameter.", "Send the arguments as JSON in the body.")
     body = await request.body()
-    if not body:
-        return {}
+    return _with_path(_object(request, body) if body else {}, request)
+
+
+def _object(request: Request, body: bytes) -> dict[str, object]:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise BadInput("The body is not marked as JSON.", "Send it with 'Content-Type: application/json'.")
     try:
@@ -123,22 +160,4 @@ async def _body(request: Request) -> dict[str, object]:
         raise BadInput("The body is not JSON.", "Send an object with the arguments; /docs shows them.") from None
     if not isinstance(arguments, dict):
         raise BadInput("The body is not a JSON object.", "Send an object with the arguments; /docs shows them.")
-    return arguments
-
-
-def _described(operation: Operation) -> dict[str, Any]:
-    """The arguments in OpenAPI's words, from the same schema that MCP clients read."""
-    schema = operation.input_schema
-    if operation.method == "POST":
-        return {"requestBody": {"content": {"application/json": {"schema": schema}}}}
-    parameters = []
-    for name, about in schema.get("properties", {}).items():
-        in_path = f"{{{name}}}" in operation.path
-        parameter = {"name": name, "in": "path" if in_path else "query", "schema": about}
-        parameter |= {"required": in_path or name in schema.get("required", [])}
-        if "description" in about:
-            parameter |= {"description": about["description"]}
-        if about.get("type") == "array":
-            parameter |= {"style": "form", "explode": True}
-        parameters.append(parameter)
-    return {"parameters": parameters}
+    return {name: value for name, value in arguments.items() if value is not None}
