@@ -19,8 +19,10 @@ class Bug(Mirrored, table=True):
         Index(None, "test_id", "gone_at", "level", "status"),
         Index(None, "product_id", "status", "id"),
         Index(None, "product_id", "reported_at", "id"),
-        Index(None, "feature_id"),
-        Index(None, "author_id"),
+        Index(None, "reported_at", "id"),
+        # What stands after the id lets a filter read the index alone.
+        Index(None, "product_id", "id", "status", "level", "kind", "is_known", "gone_at"),
+        Index(None, "status", "id", "level", "gone_at", "rejection_reason"),
         # Counts by group read these alone.
         Index(None, "product_id", "gone_at", "status", "level", "kind"),
         Index(None, "feature_id", "gone_at", "status", "level", "kind"),
