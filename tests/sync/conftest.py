@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select
 
 from testio_mcp.app import App
 from testio_mcp.database.cache import PersistentCache
+from testio_mcp.database.search import KINDS, index_table
 from testio_mcp.database.tables import metadata
 from testio_mcp.sandbox import Fault, Sandbox, World, serve_sandbox
 from testio_mcp.sync.engine import SyncOptions, SyncSummary, run_sync
@@ -66,13 +67,17 @@ class Account:
 
 
 def contents(conn: Connection) -> dict[str, list[tuple[object, ...]]]:
-    """Every row of every table that holds copied records, in a fixed order."""
-    found = {}
+    """Every row of every table that holds copied records, and of the indexes of their words, in a fixed order."""
+    found: dict[str, list[tuple[object, ...]]] = {}
     for table in metadata.sorted_tables:
         if table.name not in BOOKKEEPING:
             columns = [column for column in table.c if column.name not in VOLATILE]
             rows = [tuple(row) for row in conn.execute(select(*columns).order_by(*table.primary_key))]
             found[table.name] = rows
+    for kind in KINDS:
+        index = index_table(conn.dialect.name, kind)
+        indexed = select(index.c.id, index.c.title, index.c.body, index.c.comments).order_by(index.c.id)
+        found[index.name] = [tuple(row) for row in conn.execute(indexed)]
     return found
 
 
