@@ -25,7 +25,7 @@ from testio_mcp.database.tables import (
 )
 from testio_mcp.operations import figures
 from testio_mcp.operations.details import GONE, RECENT, RecentBug, recent_bugs, the_one
-from testio_mcp.operations.groups import counted_by
+from testio_mcp.operations.groups import Groups
 from testio_mcp.operations.paging import as_of
 from testio_mcp.operations.registry import operation
 from testio_mcp.operations.tests import BugCounts
@@ -104,7 +104,7 @@ _stories = (
     .where(_story.feature_id == bindparam("id"), _story.gone_at.is_(None))
     .order_by(_story.id)
 )
-_executions_of_stories = counted_by(
+_executions_of_stories = Groups(
     (_execution.user_story_id, _execution.status),
     _execution.gone_at.is_(None),
     among=select(_story.id).where(_story.feature_id == bindparam("id")),
@@ -132,7 +132,7 @@ def _newest(*conditions: ColumnElement[bool]) -> tuple[Select[Any], Select[Any]]
 
 
 _newest_tests, _newest_ran = _newest(), _newest(figures.RAN, _test.end_at.is_not(None))
-_bugs = counted_by((_bug.status, _bug.level, _bug.kind), _bug.feature_id == bindparam("id"), _bug.gone_at.is_(None))
+_bugs = Groups((_bug.status, _bug.level, _bug.kind), _bug.feature_id == bindparam("id"), _bug.gone_at.is_(None))
 
 
 @operation(
@@ -153,8 +153,8 @@ def get_feature(
     """
     key = {"id": feature_id}
     base = the_one(conn, _feature_base, feature_id, "Feature", "list_features")
-    runs = fetch(conn, _executions_of_stories, key)
-    groups = fetch(conn, _bugs, key)
+    runs = _executions_of_stories.count(conn, key)
+    groups = _bugs.count(conn, key)
     known = key | {"product_id": base["product_id"]}
     tests = fetch(conn, _tests, known)[0][0]
     way = int(tests > FEW)
@@ -234,9 +234,7 @@ _story_base = (
     .join(_product, _story.product_id == _product.c.id)
     .where(_story.id == bindparam("id"))
 )
-_executions = counted_by(
-    (_execution.status,), _execution.user_story_id == bindparam("id"), _execution.gone_at.is_(None)
-)
+_executions = Groups((_execution.status,), _execution.user_story_id == bindparam("id"), _execution.gone_at.is_(None))
 # The inner statements read an index alone; only the rows that are shown are looked up.
 _newest_runs = (
     select(_execution.id)
@@ -309,7 +307,7 @@ def get_user_story(
     """
     key = {"id": user_story_id}
     base = the_one(conn, _story_base, user_story_id, "User story", "list_user_stories")
-    statuses = figures.tally(fetch(conn, _executions, key))
+    statuses = figures.tally(_executions.count(conn, key))
     runs = fetch_records(conn, _runs, key)
     answer: dict[str, Any] = {
         **base,

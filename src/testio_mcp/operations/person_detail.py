@@ -12,7 +12,7 @@ from testio_mcp.database.dialect import fetch
 from testio_mcp.database.tables import Bug, Execution, Person, Product, Test, table_of
 from testio_mcp.operations import figures
 from testio_mcp.operations.details import RecentBug, recent_bugs, the_one
-from testio_mcp.operations.groups import counted_by
+from testio_mcp.operations.groups import Groups
 from testio_mcp.operations.paging import as_of
 from testio_mcp.operations.registry import operation
 from testio_mcp.operations.tests import BugCounts
@@ -57,8 +57,8 @@ class PersonDetail(BaseModel):
 _base = select(_person.id, _person.name, as_of("tests", "bugs").label("as_of")).where(_person.id == bindparam("id"))
 _theirs = (_bug.author_id == bindparam("id"), _bug.gone_at.is_(None))
 _runs = (_execution.executed_by_id == bindparam("id"), _execution.gone_at.is_(None))
-_bugs = counted_by((_bug.product_id, _bug.status, _bug.level), *_theirs)
-_executions = counted_by((_execution.status,), *_runs)
+_bugs = Groups((_bug.product_id, _bug.status, _bug.level), *_theirs)
+_executions = Groups((_execution.status,), *_runs)
 _reports: Select[Any] = select(func.min(_bug.reported_at), func.max(_bug.reported_at)).where(*_theirs)
 _executed: Select[Any] = select(func.min(_execution.executed_at), func.max(_execution.executed_at)).where(*_runs)
 
@@ -94,7 +94,7 @@ def get_person(
     """
     key = {"id": person_id}
     base = the_one(conn, _base, person_id, "Person", "list_people")
-    bugs, executions = fetch(conn, _bugs, key), fetch(conn, _executions, key)
+    bugs, executions = _bugs.count(conn, key), _executions.count(conn, key)
     known = key | {"now": datetime.now(UTC)}
     created, submitted = fetch(conn, _created, known)[0], fetch(conn, _submitted, known)[0]
     groups = [group[1:] for group in bugs]
