@@ -105,7 +105,6 @@ def list_problems(
     command="problems retry",
     toolset="sync",
     safety="write",
-    open_world=False,
     by_default=False,
     examples=({},),
 )

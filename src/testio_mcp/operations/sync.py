@@ -13,7 +13,7 @@ from testio_mcp.sync.progress import Report, silent
 from testio_mcp.sync.run import Entity
 
 
-@operation("/sync", command="sync", toolset="sync", safety="write", open_world=False, examples=({"dry_run": True},))
+@operation("/sync", command="sync", toolset="sync", safety="write", examples=({"dry_run": True},))
 async def sync_data(
     app: App,
     product_ids: Annotated[Ids, Field(description="Only these products; all when left out.")] = [],  # noqa: B006

@@ -26,6 +26,7 @@ Kind = Literal[
     "drop",
     "null",
     "retype",
+    "plant",
     "truncate",
     "short",
     "reset",
@@ -61,6 +62,7 @@ class Fault:
     drop        a field is missing                                      field
     null        a field is null                                         field
     retype      a field holds `value`                                   field, value
+    plant       every text ends with one of `value`                     value (a list of texts)
     truncate    the JSON stops in the middle of a complete response
     short       fewer bytes than announced, then the connection closes
     reset       the connection is reset in the middle of the body

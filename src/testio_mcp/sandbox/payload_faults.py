@@ -5,9 +5,15 @@ Each function gets a payload and its rule, and gives the status to answer with (
 
 from collections.abc import Callable, Iterator
 from typing import Any
+from zlib import crc32
 
 from .faults import Fault
 
+# Fields that hold one of the API's own words.
+_WORDS = frozenset(
+    {"status", "review_status", "execution_status", "severity", "testing_type", "type", "key", "language",
+     "report_language"}
+)  # fmt: skip
 Changed = tuple[int | None, Any]
 
 
@@ -83,6 +89,21 @@ def _on_field(change: Callable[[dict[str, Any], str, Fault], None]) -> Callable[
     return changed
 
 
+def _plant(payload: Any, rule: Fault) -> Changed:
+    return None, _planted(payload, rule.value, "")
+
+
+def _planted(node: Any, texts: list[str], name: str) -> Any:
+    """A copy whose texts end with one of `texts`; equal texts end alike, so that names stay names."""
+    if isinstance(node, dict):
+        return {key: _planted(value, texts, key) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_planted(item, texts, name) for item in node]
+    if not isinstance(node, str) or name in _WORDS or name.endswith("_at"):
+        return node
+    return f"{node} {texts[crc32(node.encode()) % len(texts)]}"
+
+
 PAYLOAD_FAULTS: dict[str, Callable[[Any, Fault], Changed]] = {
     "poison": _poison,
     "gone": _gone,
@@ -90,4 +111,5 @@ PAYLOAD_FAULTS: dict[str, Callable[[Any, Fault], Changed]] = {
     "drop": _on_field(_drop),
     "null": _on_field(_null),
     "retype": _on_field(_retype),
+    "plant": _plant,
 }
