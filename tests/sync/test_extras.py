@@ -92,7 +92,8 @@ async def test_only_one_kind_is_copied_on_request(account: Account) -> None:
     await account.sync(only=frozenset({"features"}))
 
     filled = {name for name, rows in (await account.contents()).items() if rows}
-    assert filled <= {"product", "section", "feature", "feature_section", "user_story"}
+    copied = {"product", "section", "feature", "feature_section", "user_story"}
+    assert filled <= copied | {"search_slice"} | {f"search_{name}" for name in copied}
 
 
 async def test_older_tests_are_left_out_on_request(account: Account) -> None:
@@ -206,3 +207,26 @@ async def test_departures_from_the_reference_are_counted(account: Account) -> No
     drift = {(row["resource"], row["note"]): row["records"] for row in await account.rows("drift")}
     assert drift["bugs", "severity=blocker"] == len(await account.rows("bug"))
     assert {row["level"] for row in await account.rows("bug")} == {"none"}
+
+
+async def test_a_rejection_says_the_reason_that_its_comment_begins_with(account: Account) -> None:
+    await account.sync(only=EVERYTHING)
+
+    rejected = await account.rows("bug", status="rejected")
+    assert rejected
+    names = {reason["default_comment"]: reason["name"] for reason in await account.rows("reject_reason")}
+    for row in rejected:
+        last = account.world.bug(row["id"])["comments"][-1]["body"]
+        assert row["rejection_reason"] == next(name for comment, name in names.items() if last.startswith(comment))
+    assert {row["rejection_reason"] for row in await account.rows("bug", status="accepted")} <= {None}
+
+
+async def test_broken_reasons_are_a_problem_of_their_own(account: Account) -> None:
+    account.break_with("error", "bugs/reject_reasons", status=500)
+
+    broken = await account.sync(only=EVERYTHING)
+    account.sandbox.faults.clear()
+    healed = await account.sync(only=EVERYTHING)
+
+    assert (broken.status, broken.problems, healed.status) == ("incomplete", 1, "completed")
+    assert await account.rows("bug") and await account.rows("reject_reason")

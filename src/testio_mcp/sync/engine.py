@@ -127,9 +127,10 @@ async def _copy(run: Run) -> None:
         async with asyncio.TaskGroup() as tasks:
             for product_id, name in products.items():
                 tasks.create_task(_product(run, product_id, name))
+        await copy_reasons(run)
+        run.reasons = await run.read(state.reasons)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_bugs_and_metrics(run, list(products)))
-            tasks.create_task(copy_reasons(run))
             tasks.create_task(copy_executions(run))
     except BaseExceptionGroup as group:
         raise _first(group) from None

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, delete
 from testio_mcp.api.payloads import Page, Reject, TestPayload
 from testio_mcp.database.dialect import Row, insert_missing, upsert
 from testio_mcp.database.tables import Person, RejectReason, TestCaseResult, table_of
-from testio_mcp.errors import ApiError, ApiForbidden, ApiNotFound
+from testio_mcp.errors import ApiError, ApiForbidden, ApiNotFound, ApiUnreachable
 from testio_mcp.sync import state
 from testio_mcp.sync.pages import read_page
 from testio_mcp.sync.resources import ENVIRONMENTS, EXECUTIONS, METRICS, TEMPLATES, TESTS, Resource
@@ -62,12 +62,24 @@ async def copy_reasons(run: Run) -> None:
     """Copy the reasons to reject a bug, at most once a day."""
     if not await _is_due(run, "reasons", state.ACCOUNT):
         return
-    page = await run.api.reject_reasons()
-    rows = [{"key": r.key, "name": r.name, "default_comment": r.default_comment} for r in page.records]
+    name = "list of reasons"
+    rejects: list[Reject] = []
+    rows: list[Row] = []
+    try:
+        page = await run.api.reject_reasons()
+    except (*FATAL, ApiUnreachable):
+        raise
+    except ApiError as error:
+        rejects = [] if isinstance(error, (ApiNotFound, ApiForbidden)) else [Reject(name, error.message, None)]
+    else:
+        rows = [{"key": r.key, "name": r.name, "default_comment": r.default_comment} for r in page.records]
 
     def store(conn: Connection) -> None:
         upsert(conn, table_of(RejectReason), rows)
-        state.save_checkpoint(conn, "reasons", state.ACCOUNT, state.Point(None, run.started_at))
+        state.clear_letters(conn, "reasons", state.ACCOUNT, [name])
+        state.save_rejects(conn, "reasons", state.ACCOUNT, rejects, run.started_at)
+        if not rejects:
+            state.save_checkpoint(conn, "reasons", state.ACCOUNT, state.Point(None, run.started_at))
 
     await run.write(store)
 

@@ -44,11 +44,15 @@ _FIELD = table_of(BugField)
 
 @dataclass(frozen=True)
 class Scope:
-    """Where and when records are stored: the product and test they belong to, and the run's moment."""
+    """Where and when records are stored: the product and test they belong to, and the run's moment.
+
+    `reasons` are those that a bug may be rejected for: the comment that stands for a reason, and its name.
+    """
 
     product_id: int
     now: datetime
     product_of_test: dict[int, int] = field(default_factory=dict)
+    reasons: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass
@@ -245,7 +249,7 @@ def bug_record(payload: BugPayload, scope: Scope) -> Record:
         "external_idx": payload.external_idx,
         "exported_at": payload.exported_at,
         "reported_at": payload.reported_at,
-        "rejection_reason": payload.rejection_reason,
+        "rejection_reason": _rejection_reason(payload, scope),
         "comment_count": len(payload.comments),
         "steps": payload.steps,
         "expected_result": payload.expected_result,
@@ -253,6 +257,18 @@ def bug_record(payload: BugPayload, scope: Scope) -> Record:
     }
     record.parts += _bug_parts(record, payload)
     return record
+
+
+def _rejection_reason(payload: BugPayload, scope: Scope) -> str | None:
+    """Why a bug was rejected: the newest comment that begins with a reason's own comment names the reason."""
+    if payload.status != "rejected":
+        return None
+    texts = [*(comment.body for comment in reversed(payload.comments)), payload.rejection_reason or ""]
+    for text in texts:
+        for comment, name in scope.reasons:
+            if text.startswith(comment) or text == name:
+                return name
+    return payload.rejection_reason
 
 
 def _bug_parts(record: Record, payload: BugPayload) -> list[tuple[Table, Row]]:

@@ -64,6 +64,7 @@ class Run:
         self.id = run_id
         self.started_at = now
         self.tally = Tally()
+        self.reasons: tuple[tuple[str, str], ...] = ()
         self._app = app
         self._report = report
         self._lease = lease
@@ -131,7 +132,7 @@ class Run:
         tests: dict[int, int] | None = None,
     ) -> Tally:
         """Store records and dead letters inside a transaction; the caller adds the tally once it is committed."""
-        scope = Scope(product_id, self.started_at, tests or {})
+        scope = Scope(product_id, self.started_at, tests or {}, self.reasons)
         tally = store_records(conn, resource, records, scope, self.id, log_new=log_new)
         state.clear_letters(conn, resource.name, product_id, [record.id for record in records])
         state.save_rejects(conn, resource.name, product_id, rejects, self.started_at)

@@ -9,7 +9,16 @@ from sqlalchemy import Connection, bindparam, case, delete, func, insert, litera
 
 from testio_mcp.api.payloads import Reject
 from testio_mcp.database.dialect import upsert
-from testio_mcp.database.tables import ApiPause, Bug, Checkpoint, DeadLetter, SyncRun, Test, table_of
+from testio_mcp.database.tables import (
+    ApiPause,
+    Bug,
+    Checkpoint,
+    DeadLetter,
+    RejectReason,
+    SyncRun,
+    Test,
+    table_of,
+)
 
 ACCOUNT = 0
 """The product id under which the state of account-wide resources is kept."""
@@ -24,6 +33,7 @@ POSITION = "position "
 
 _RUN, _POINT, _LETTER = table_of(SyncRun), table_of(Checkpoint), table_of(DeadLetter)
 _TEST, _BUG, _PAUSE = table_of(Test), table_of(Bug), table_of(ApiPause)
+_REASON = table_of(RejectReason)
 
 
 def begin_run(conn: Connection, mode: str, now: datetime) -> int:
@@ -128,6 +138,13 @@ def letters(conn: Connection, resource: str, product_id: int) -> list[str]:
     """The keys of the dead letters of one resource of one product."""
     statement = select(_LETTER.c.record_key).where(_LETTER.c.resource == resource, _LETTER.c.product_id == product_id)
     return [row[0] for row in conn.execute(statement)]
+
+
+def reasons(conn: Connection) -> tuple[tuple[str, str], ...]:
+    """The reasons to reject a bug: the comment that stands for each, and its name; the longest comments first."""
+    found = conn.execute(select(_REASON.c.default_comment, _REASON.c.name, _REASON.c.key)).all()
+    named = [(comment, name or key) for comment, name, key in found if comment]
+    return tuple(sorted(named, key=lambda reason: (-len(reason[0]), reason)))
 
 
 def known_tests(conn: Connection, test_ids: Collection[int]) -> set[int]:
