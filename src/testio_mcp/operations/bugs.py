@@ -98,15 +98,16 @@ _listing = Listing(
         "statuses": _any_of(_bug.status, "statuses"),
         "known": _bug.is_known == bindparam("known"),
         "exported": _bug.exported_at.is_not(None) == bindparam("exported"),
-        "rejection_reason": _like(_bug.rejection_reason, "rejection_reason"),
-        "test_environment_id": exists().where(
-            _test.id == _bug.test_id, _test.test_environment_id == bindparam("test_environment_id")
-        ),
+        "rejection_reason": (_bug.status == "rejected") & _like(_bug.rejection_reason, "rejection_reason"),
+        "test_environment_id": exists()
+        .where(_test.id == _bug.test_id, _test.test_environment_id == bindparam("test_environment_id"))
+        .correlate(table_of(Bug)),
         "reported": _bug.reported_at.is_not(None),
         "reported_from": _bug.reported_at >= bindparam("reported_from", type_=_bug.reported_at.type),
         "reported_before": _bug.reported_at < bindparam("reported_before", type_=_bug.reported_at.type),
         "text": among(_bug.id, bindparam("text", type_=Text)),
         "ended": _test.end_at.is_not(None),
+        "ended_product": _test.product_id == bindparam("product_id"),
         "end_from": _test.sort_at >= bindparam("end_from", type_=_test.sort_at.type),
         "end_before": _test.sort_at < bindparam("end_before", type_=_test.sort_at.type),
     },
@@ -207,6 +208,7 @@ def list_bugs(
         "reported_before": day_ends(reported_to),
         "reported": reported or None,
         "ended": ended or None,
+        "ended_product": True if ended and product_id is not None else None,
         "end_from": day_begins(end_from),
         "end_before": day_ends(end_to),
     }

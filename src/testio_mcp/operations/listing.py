@@ -71,6 +71,7 @@ class Listing:
     """One list: its table, what its records show, how they are chosen and ordered.
 
     A filter is a condition whose variable has the filter's name; those of `parts` are met by one row of the parts.
+    `counted` has conditions that choose the same as the filters of their names, and suit a count better.
     `split` names a filter that takes a list, and the column it is about: each value walks an index of its own.
     `known` names, for a filter by id, the table and the words for an id that is not there.
     """
@@ -83,6 +84,7 @@ class Listing:
     always: tuple[ColumnElement[bool], ...] = ()
     parts: tuple[Part, ...] = ()
     joins: tuple[tuple[FromClause, ColumnElement[bool]], ...] = ()
+    counted: Mapping[str, ColumnElement[bool]] = field(default_factory=dict)
     split: tuple[str, ColumnElement[Any]] | None = None
     known: Mapping[str, tuple[Table, str, str]] = field(default_factory=dict)
 
@@ -122,9 +124,10 @@ class Listing:
                 raise NotFound(f"{what} {wanted} is not in the store.", step)
         return {"items": [], "next_cursor": None, "as_of": moment, **_total(total)}
 
-    def conditions(self, names: frozenset[str]) -> list[ColumnElement[bool]]:
+    def conditions(self, names: frozenset[str], *, counting: bool = False) -> list[ColumnElement[bool]]:
         """The conditions of the filters with these names, and those that always hold."""
-        chosen = [*self.always, *(condition for name, condition in self.filters.items() if name in names)]
+        filters = {**self.filters, **(self.counted if counting else {})}
+        chosen = [*self.always, *(condition for name, condition in filters.items() if name in names)]
         inside = ((part, [part.filters[name] for name in part.filters if name in names]) for part in self.parts)
         return chosen + [exists().where(part.belongs, *conditions) for part, conditions in inside if conditions]
 

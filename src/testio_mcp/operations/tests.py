@@ -112,6 +112,11 @@ _listing = Listing(
         "end_from": _test.sort_at >= bindparam("end_from", type_=_test.sort_at.type),
         "end_before": _test.sort_at < bindparam("end_before", type_=_test.sort_at.type),
     },
+    counted={
+        "feature_ids": _test.id.in_(
+            select(_feature.test_id).where(_feature.feature_id.in_(bindparam("feature_ids", expanding=True)))
+        ),
+    },
     orders={
         "newest": Order((_test.sort_at, _test.id), (datetime, int), above="end_from", below="end_before"),
         "oldest": Order((_test.sort_at, _test.id), (datetime, int), False, above="end_from", below="end_before"),
