@@ -214,17 +214,19 @@ def _cells(scope: _Scope, by: By) -> Select[Any]:
 @lru_cache(maxsize=4)
 def _rollups(scope: _Scope) -> Select[Any]:
     """Per story of a page: the tests that it was part of, and those in which only a bug makes it count as failed."""
-    failed = exists().where(
-        _run.test_id == _result.test_id,
-        _run.user_story_id == _result.user_story_id,
-        _run.status == "failed",
-        _run.gone_at.is_(None),
+    # Joined as a set that is read once: looked up per result, SQLite walks all failed runs of the story each time.
+    failed = (
+        select(_run.test_id, _run.user_story_id)
+        .where(_run.user_story_id.in_(_of_page), _run.status == "failed", _run.gone_at.is_(None))
+        .distinct()
+        .subquery()
     )
-    by_bug = (_result.execution_status == "failed") & (_result.bugs > 0) & ~failed
+    same = (failed.c.test_id == _result.test_id) & (failed.c.user_story_id == _result.user_story_id)
+    by_bug = (_result.execution_status == "failed") & (_result.bugs > 0) & failed.c.test_id.is_(None)
     tests = func.count(_result.test_id.distinct())
     return (
         select(_result.user_story_id, tests, tests.filter(by_bug))
-        .select_from(_results)
+        .select_from(_results.outerjoin(failed, same))
         .where(_result.user_story_id.in_(_of_page), *scope.results)
         .group_by(_result.user_story_id)
     )
