@@ -2,11 +2,21 @@
 
 import json
 import re
+from pathlib import Path
+from typing import Any
 
+import aiosqlite
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from mcp.client import Client
 
+from testio_mcp.operations.registry import Operation, operations
+from testio_mcp.sandbox import World, serve_sandbox
+from testio_mcp.surfaces.budget import REPLY_BYTES, shortened, size
+from testio_mcp.surfaces.replies import said
 from tests.surfaces.conftest import Copy
-from tests.surfaces.programs import HttpServer, text_of
+from tests.surfaces.programs import HttpServer, stdio, text_of
 
 
 async def test_every_tool_says_how_safe_it_is_and_describes_its_arguments(server: HttpServer) -> None:
@@ -92,3 +102,68 @@ async def test_details_drop_what_is_empty(synced: Copy, server: HttpServer) -> N
     assert f"id: {synced.test_id}" in text_of(answer).splitlines()
     assert not any(line.endswith((": ", "None")) for line in text_of(answer).splitlines())
     assert not [value for value in (answer.structured_content or {}).values() if value in (None, "", [], {})]
+
+
+async def test_a_reader_misses_no_change_that_a_reply_has_no_room_for(tmp_path: Path, canary: str) -> None:
+    world = World(seed=6, products=1, tests_per_product=60, bugs_per_test=4)
+    path = tmp_path / "store.db"
+    async with serve_sandbox(world, token=canary) as sandbox:
+        environment = {
+            "TESTIO_DB_PATH": str(path),
+            "TESTIO_CUSTOMER_API_BASE_URL": sandbox.url,
+            "TESTIO_CUSTOMER_API_TOKEN": canary,
+        }
+        async with stdio(environment, tmp_path) as client:
+            await client.call_tool("sync_data", {"only": "features,tests,bugs"})
+            for test_id in world.test_ids(world.product_ids[0]):
+                for bug in world.bugs_of(test_id):
+                    status = "rejected" if bug["status"] == "accepted" else "accepted"
+                    world.update_bug(bug["id"], status=status, title="A title of some length " * 10)
+            await client.call_tool("sync_data", {"only": "tests,bugs", "full": True})
+            seen: list[int] = []
+            while True:
+                answer = await client.call_tool("list_changes", {"reader": "me", "limit": 200})
+                items = (answer.structured_content or {})["items"]
+                if not items:
+                    break
+                assert size(answer.structured_content) <= REPLY_BYTES
+                seen += [item["id"] for item in items]
+    async with aiosqlite.connect(path) as store:
+        logged = [row[0] for row in await store.execute_fetchall("SELECT id FROM change_log ORDER BY id")]
+    assert len(logged) > 200
+    assert seen == logged
+
+
+@pytest.mark.parametrize("operation", [pytest.param(op, id=name) for name, op in operations().items()])
+def test_lists_are_taken_in_every_form_that_clients_send(operation: Operation) -> None:
+    known: dict[str, Any] = dict.fromkeys(operation.input_schema.get("required", ()), 1)
+    if "query" in known:
+        known["query"] = "word"
+    for name, about in operation.input_schema["properties"].items():
+        assert isinstance(about["type"], str), name
+        if about["type"] != "array" or name == "fields":
+            continue
+        two = about["items"].get("enum", [7, 8] if about["items"]["type"] == "integer" else ["a", "b"])[:2]
+        one, joined = two[:1], ",".join(map(str, two))
+        for sent, wanted in (
+            (two, two), (joined, two), (f"[{joined}]", two), (json.dumps(two), two), ([joined], two),
+            (one[0], one), (str(one[0]), one), (None, []), ("", []),
+        ):  # fmt: skip
+            valid = operation.arguments.model_validate({**known, name: sent})
+            assert list(getattr(valid, name)) == wanted, (name, sent)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3000),
+    lambda inner: st.lists(inner, max_size=20) | st.dictionaries(st.text(max_size=10), inner, max_size=8),
+    max_leaves=60,
+)
+
+
+@given(st.dictionaries(st.text(max_size=10), json_values, max_size=8), st.integers(1, 40))
+def test_whatever_is_said_fits_into_a_reply(record: dict[str, Any], times: int) -> None:
+    answer = said({"items": [record] * times, "text": "x" * 3000, "next_cursor": "abc"})
+    short = shortened(answer)
+    assert size(short) <= REPLY_BYTES
+    assert short["next_cursor"] == "abc"
+    assert short == answer or "notice" in short

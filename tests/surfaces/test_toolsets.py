@@ -68,7 +68,7 @@ def test_settings_choose(settings: dict[str, object], kept: set[str] | None) -> 
 def test_get_takes_the_kinds_that_are_chosen_and_no_others() -> None:
     few = box(tools="get_test,list_products")
     assert few.tools["get"].input_schema["properties"]["kind"] == {
-        "description": "Any of test.",
+        "description": "Any of these.",
         "enum": ["test"],
         "type": "string",
     }

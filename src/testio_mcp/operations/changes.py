@@ -12,7 +12,7 @@ from testio_mcp.database.dialect import upsert
 from testio_mcp.database.tables import Bug, ChangeLog, Feature, Product, Reader, Test, table_of
 from testio_mcp.errors import BadInput
 from testio_mcp.operations.arguments import AsList
-from testio_mcp.operations.paging import Cursor, Page, as_of, decode_cursor, encode_cursor
+from testio_mcp.operations.paging import Cursor, Fit, Page, as_of, decode_cursor, encode_cursor, unlimited
 from testio_mcp.operations.registry import operation
 
 Entity = Literal["product", "feature", "test", "bug"]
@@ -95,6 +95,7 @@ async def list_changes(
     ] = [],  # noqa: B006 - never changed
     cursor: Cursor = None,
     limit: Annotated[int, Field(ge=1, le=200, description="Changes per page, 1 to 200.")] = 50,
+    fit: Fit = unlimited,
 ) -> ChangePage:
     """Tell what changed in the account: new tests and bugs, new statuses, dates, decisions, and what is gone.
 
@@ -113,6 +114,9 @@ async def list_changes(
         return _page(conn, {name: value for name, value in values.items() if value is not None}, start, limit)
 
     page = await app.store.read(read)
+    if (room := fit(page)) < len(page.items):
+        kept = page.items[:room]
+        page = page.model_copy(update={"items": kept, "next_cursor": encode_cursor(kept[-1].id)})
     if reader and page.items:
         look = {"name": reader, "last_change_id": page.items[-1].id, "looked_at": datetime.now(UTC)}
         await app.store.write(lambda conn: upsert(conn, _reader, [look]))

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -25,6 +26,18 @@ class Page(BaseModel):
     as_of: datetime | None = Field(
         description="The copy shows the account as of this moment; null before the first complete sync."
     )
+
+
+Fit = Callable[[Page], int]
+"""How many of a page's records its reader has room for, from the first; at least one.
+
+An operation that remembers what it has shown takes a `Fit` and remembers no more than that.
+"""
+
+
+def unlimited(page: Page) -> int:
+    """All records of a page."""
+    return len(getattr(page, "items", ()))
 
 
 def encode_cursor(*position: str | int) -> str:

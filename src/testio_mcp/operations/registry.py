@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from testio_mcp.app import App
 from testio_mcp.errors import BadInput
 from testio_mcp.operations.arguments import Arguments, arguments_model, explain, input_schema
-from testio_mcp.operations.paging import Page
+from testio_mcp.operations.paging import Fit, Page, unlimited
 from testio_mcp.sync.freshness import refresh
 from testio_mcp.sync.progress import Report, silent
 
@@ -26,7 +26,7 @@ Safety = Literal["read", "write", "destructive"]
 Toolset = Literal["catalog", "tests", "bugs", "sync"]
 Kind = Literal["product", "test", "bug", "feature", "user_story", "person"]
 F = TypeVar("F", bound=Callable[..., Any])
-_INJECTED: frozenset[object] = frozenset({Connection, App, Report})
+_INJECTED: frozenset[object] = frozenset({Connection, App, Report, Fit})
 
 
 @dataclass(frozen=True)
@@ -103,14 +103,18 @@ class Operation:
         """
         return await self._run(app, self._valid(arguments), report)
 
-    async def answer(self, app: App, arguments: Mapping[str, object], report: Report = silent) -> dict[str, Any]:
+    async def answer(
+        self, app: App, arguments: Mapping[str, object], report: Report = silent, fit: Fit = unlimited
+    ) -> dict[str, Any]:
         """The answer as JSON values; a list's records have only `id` and the fields that were asked for.
+
+        An operation that remembers what it showed shows no more than `fit` allows.
 
         Raises as `run` does.
         """
         values = self._valid(arguments)
         fields: list[str] = values.get("fields", [])
-        page = (await self._run(app, values, report)).model_dump(mode="json")
+        page = (await self._run(app, values, report, fit)).model_dump(mode="json")
         if fields:
             kept = ["id", *fields]
             page["items"] = [{name: item[name] for name in item if name in kept} for item in page["items"]]
@@ -128,7 +132,7 @@ class Operation:
             raise BadInput(f"fields: there is no field {unknown[0][:60]!r}.", f"fields takes any of: {known}.")
         return values
 
-    async def _run(self, app: App, values: dict[str, Any], report: Report) -> BaseModel:
+    async def _run(self, app: App, values: dict[str, Any], report: Report, fit: Fit = unlimited) -> BaseModel:
         values = {name: value for name, value in values.items() if name != "fields" or self.item is None}
         answer: BaseModel
         await refresh(app, self.needs)
@@ -137,6 +141,8 @@ class Operation:
             return answer
         if Report in self._takes:
             values["report"] = report
+        if Fit in self._takes:
+            values["fit"] = fit
         answer = await self.function(app, **values)
         return answer
 
@@ -186,6 +192,7 @@ _MODULES = (
     "bugs",
     "bug_detail",
     "triage",
+    "matrix",
     "search",
     "changes",
     "sync",

@@ -33,7 +33,7 @@ from testio_mcp.surfaces.clean import clean
 from testio_mcp.surfaces.completions import completion
 from testio_mcp.surfaces.logs import masked
 from testio_mcp.surfaces.prompts import prompt, prompts
-from testio_mcp.surfaces.replies import failure, said, success
+from testio_mcp.surfaces.replies import failure, room, said, success
 from testio_mcp.surfaces.resources import resource, resources, templates
 from testio_mcp.surfaces.tools import Toolbox, in_tools
 
@@ -137,8 +137,8 @@ class TestioServer(MCPServer[None]):
         operation, given = self._toolbox.asked(name, arguments)
         app = await self._account.app()
         report = _progress_to(context)
-        answer = said(await operation.answer(app, given, report))
-        if size(answer) > REPLY_BYTES and "limit" in operation.arguments.model_fields:
+        answer = said(await operation.answer(app, given, report, room))
+        if size(answer) > REPLY_BYTES and "limit" in operation.arguments.model_fields and operation.idempotent:
             count = fitting_page(answer)
             answer = said(await operation.answer(app, {**given, "limit": count}, report))
             answer["notice"] = f"One reply holds {count} of these records; next_cursor goes on after them."

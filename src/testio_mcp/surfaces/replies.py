@@ -2,13 +2,16 @@
 
 import secrets
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mcp_types import CallToolResult, TextContent
 
-from testio_mcp.surfaces.budget import shortened
+from testio_mcp.surfaces.budget import REPLY_BYTES, fitting_page, shortened, size
 from testio_mcp.surfaces.clean import FIELD_CHARACTERS, clean, cleaned
 from testio_mcp.surfaces.plain import text
+
+if TYPE_CHECKING:
+    from testio_mcp.operations.paging import Page
 
 _NOTHING: tuple[object, ...] = (None, "", [], {})
 _OURS = ("total", "total_is_capped", "next_cursor", "as_of", "notice")
@@ -28,6 +31,12 @@ def _said(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: kept for name, item in value.items() if (kept := _said(item)) not in _NOTHING}
     return [_said(item) for item in value] if isinstance(value, list) else value
+
+
+def room(page: "Page") -> int:
+    """How many of a page's records fit into one reply."""
+    answer = said(page.model_dump(mode="json"))
+    return len(answer["items"]) if size(answer) <= REPLY_BYTES else fitting_page(answer)
 
 
 def success(answer: Mapping[str, Any], *, is_foreign: bool) -> CallToolResult:

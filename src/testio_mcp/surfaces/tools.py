@@ -26,6 +26,10 @@ _LISTS = {
     "person": "list_people",
 }
 """Where the ids of each kind come from."""
+_ALIKE = {"cursor": "next_cursor of the page before.", "fields": "Return only these fields."}
+"""Arguments that mean the same in every list."""
+_LINE_END = re.compile(r"(?<!\n)\n(?!\n)")
+_SAID_BY_NAME = re.compile(r"; list_[a-z_]+ shows the ids")
 
 
 class Toolbox:
@@ -107,7 +111,7 @@ class Toolbox:
         return Tool(
             name=GET,
             description=description,
-            input_schema=input_schema(self._get_arguments),
+            input_schema=_short_schema(input_schema(self._get_arguments)),
             annotations=_annotations("read", is_idempotent=True, is_open=True),
         )
 
@@ -136,18 +140,32 @@ def _spoken(name: str, kinds: Mapping[str, str]) -> str:
 def _tool(operation: "Operation") -> Tool:
     return Tool(
         name=operation.name,
-        description=in_tools(operation.description),
-        input_schema=_spoken_schema(operation.input_schema),
+        description=_LINE_END.sub(" ", in_tools(operation.description)),
+        input_schema=_short_schema(operation.input_schema),
         annotations=_annotations(operation.safety, is_idempotent=operation.idempotent, is_open=operation.open_world),
     )
 
 
-def _spoken_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    properties = {
-        name: about | ({"description": in_tools(about["description"])} if "description" in about else {})
-        for name, about in schema.get("properties", {}).items()
+def _short_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments in few words: a model reads them again in every conversation, and an enum says its words once."""
+    properties = {name: _short(name, about) for name, about in schema.get("properties", {}).items()}
+    return {name: value for name, value in schema.items() if name != "additionalProperties"} | {
+        "properties": properties
     }
-    return {**schema, "properties": properties}
+
+
+def _short(name: str, about: Mapping[str, Any]) -> dict[str, Any]:
+    """One argument; what its schema says is not said in words again, nor is where its ids come from: names say it."""
+    description = _ALIKE.get(name) or _SAID_BY_NAME.sub("", in_tools(about.get("description", "")))
+    if words := [str(word) for word in about.get("enum") or about.get("items", {}).get("enum") or ()]:
+        description = description.replace(f"Any of {', '.join(words)}", "Any of these")
+        description = description.replace(f": {', '.join(words[:-1])} or {words[-1]}", "")
+    if "maximum" in about and "minimum" in about:
+        description = description.replace(f", {about['minimum']} to {about['maximum']}", "")
+    said = {("default", "False"), ("format", "date" if "YYYY-MM-DD" in description else "")}
+    return {key: value for key, value in about.items() if (key, str(value)) not in said} | {
+        "description": description
+    }
 
 
 def _annotations(safety: str, *, is_idempotent: bool, is_open: bool) -> ToolAnnotations:
