@@ -215,9 +215,10 @@ def _cells(scope: _Scope, by: By) -> Select[Any]:
 def _rollups(scope: _Scope) -> Select[Any]:
     """Per story of a page: the tests that it was part of, and those in which only a bug makes it count as failed."""
     # Joined as a set that is read once: looked up per result, SQLite walks all failed runs of the story each time.
+    of_test = [_run.test_id == bindparam("test_id")] if scope.of_test else []
     failed = (
         select(_run.test_id, _run.user_story_id)
-        .where(_run.user_story_id.in_(_of_page), _run.status == "failed", _run.gone_at.is_(None))
+        .where(_run.user_story_id.in_(_of_page), _run.status == "failed", _run.gone_at.is_(None), *of_test)
         .distinct()
         .subquery()
     )
