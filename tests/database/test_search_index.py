@@ -11,8 +11,9 @@ from sqlalchemy import Connection
 from testio_mcp.database import migrate
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.database.dialect import upsert
-from testio_mcp.database.search import KINDS, Among, hits, index_rows, index_table, slice_code
+from testio_mcp.database.search import KINDS, index_rows, index_table, slice_code
 from testio_mcp.database.search_query import read_query
+from testio_mcp.database.search_read import Among, find, find_ids
 from testio_mcp.database.tables import Bug, Product, Test, table_of
 from testio_mcp.database.types import utc_text
 from testio_mcp.database.words import words_of
@@ -44,7 +45,12 @@ def _store_bugs(conn: Connection, rows: list[dict[str, Any]]) -> None:
 
 
 def _found(conn: Connection, text: str, among: Among = Among()) -> list[int]:  # noqa: B008 - frozen
-    return [hit.id for hit in hits(conn, "bug", read_query(text), among, None)]
+    query = read_query(text)
+    found = find(conn, "bug", query, among, 10_000)
+    assert not found.is_capped
+    if among.start is among.end is None:
+        assert sorted(find_ids(conn, "bug", query, among)) == sorted(hit.id for hit in found.hits)
+    return [hit.id for hit in found.hits]
 
 
 async def test_hits_of_all_slices_come_newest_first(store: PersistentCache) -> None:
@@ -87,6 +93,19 @@ async def test_of_a_word_that_is_everywhere_the_newest_hits_are_ranked(store: Pe
     assert [hit.id for hit in page.items] == [7 * number for number in range(count, count - 50, -1)]
     rare = await store.read(lambda conn: search(conn, "kiwi melon"))
     assert (rare.total, rare.total_is_capped, [hit.id for hit in rare.items]) == (1, False, [14])
+
+
+async def test_a_rare_word_beside_a_common_one_finds_the_records_with_both(store: PersistentCache) -> None:
+    common = [_bug(number, "kiwi") for number in range(1, 20 * 4_096, 1_024)]
+    rare = [_bug(number, "kiwi melon") for number in range(2, 20 * 4_096, 16_384)]
+    other = [_bug(number, "melon") for number in range(3, 20 * 4_096, 16_384)]
+
+    def work(conn: Connection) -> None:
+        _store_bugs(conn, common + rare + other)
+        assert _found(conn, "kiwi melon") == [bug["id"] for bug in reversed(rare)]
+        assert _found(conn, "melon kiwi nowhere") == []
+
+    await store.write(work)
 
 
 async def test_very_long_texts_are_indexed_as_far_as_both_databases_can(store: PersistentCache) -> None:

@@ -6,7 +6,7 @@ as much as a slice holds, not the store. Beside the words stand the folded texts
 are told.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -15,7 +15,6 @@ from typing import Any, Literal, NamedTuple, get_args
 from sqlalchemy import (
     BigInteger,
     Column,
-    ColumnElement,
     Connection,
     Delete,
     Integer,
@@ -23,20 +22,16 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
-    and_,
     bindparam,
     case,
-    cast,
     delete,
     insert,
-    literal_column,
     select,
     true,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
 from testio_mcp.database.dialect import Row
-from testio_mcp.database.search_query import LANGUAGES, Query, condition
 from testio_mcp.database.tables import Bug, BugComment, Feature, Product, SearchSlice, Test, UserStory, table_of
 from testio_mcp.database.tables.search import ALWAYS, NEVER
 from testio_mcp.database.words import words_of
@@ -44,13 +39,11 @@ from testio_mcp.database.words import words_of
 Kind = Literal["bug", "test", "user_story", "feature", "product"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-_SLICE = 12
+SLICE = 12
 """A slice has 2^12 ids: with fewer, a rare word takes more look-ups; with more, a common one reads more records."""
 _LONGEST = 40_000
 """Folded characters of one text that are indexed; PostgreSQL bounds what a record's words may add up to."""
 _DIGITS, _FIRST_DIGIT = 6_400, 0xE000  # private characters: none of them is ever part of a word
-_WIDEST = 256
-"""Look-ups in one statement, at most."""
 BATCH = 500
 
 
@@ -90,7 +83,7 @@ SOURCES: dict[Kind, Source] = {
     )
 }
 _SOURCE_OF = {source.table: source for source in SOURCES.values()}
-_SLICES = table_of(SearchSlice)
+SLICES = table_of(SearchSlice)
 
 
 class Document(NamedTuple):
@@ -122,14 +115,14 @@ def folded(code: str, texts: Iterable[str | None]) -> str:
     return line if len(line) <= _LONGEST else line[: line.rindex(" ", 0, _LONGEST) + 1]
 
 
-def _scope(product_id: int) -> str:
+def scope_word(product_id: int) -> str:
     """A word that stands for a product; nobody can type it, as the sign is no letter."""
     return f"§{product_id}"
 
 
 def document(source: Source, row: Mapping[str, Any], comments: Sequence[str | None] = ()) -> Document:
     """What is indexed of a record."""
-    code = slice_code(row["id"] >> _SLICE)
+    code = slice_code(row["id"] >> SLICE)
     return Document(
         row["id"],
         row[source.product],
@@ -195,7 +188,7 @@ def store_documents(conn: Connection, kind: Kind, documents: Sequence[Document])
             conn.execute(_delete(dialect, kind), {"ids": old})
         if changed and dialect == "sqlite":
             rows: list[Any] = [
-                (d.id, d.title, d.body, d.comments, slice_code(d.id >> _SLICE) + _scope(d.product_id))
+                (d.id, d.title, d.body, d.comments, slice_code(d.id >> SLICE) + scope_word(d.product_id))
                 for d in changed
             ]
             conn.exec_driver_sql(_insert_text(kind), rows)
@@ -209,7 +202,7 @@ def _with_words(d: Document) -> dict[str, Any]:
         *d.title.split(),
         *d.body.split(),
         *d.comments.split(),
-        slice_code(d.id >> _SLICE) + _scope(d.product_id),
+        slice_code(d.id >> SLICE) + scope_word(d.product_id),
     }
     vector = " ".join(f"'{word}'" for word in sorted(words))
     return {"id": d.id, "title": d.title, "body": d.body, "comments": d.comments, "words": vector}
@@ -220,7 +213,7 @@ def _note_slices(conn: Connection, kind: Kind, documents: Iterable[Document]) ->
     found: dict[tuple[int, int], tuple[datetime, datetime]] = {}
     for document in documents:
         for product_id in (0, document.product_id):
-            key = (product_id, document.id >> _SLICE)
+            key = (product_id, document.id >> SLICE)
             first, last = found.get(key, (ALWAYS, NEVER))
             if document.at is not None:
                 first, last = min(first, document.at), max(last, document.at)
@@ -234,8 +227,8 @@ def _note_slices(conn: Connection, kind: Kind, documents: Iterable[Document]) ->
 
 @cache
 def _widen(dialect: str) -> Any:
-    new = (sqlite if dialect == "sqlite" else postgresql).insert(_SLICES)
-    old, given = _SLICES.c, new.excluded
+    new = (sqlite if dialect == "sqlite" else postgresql).insert(SLICES)
+    old, given = SLICES.c, new.excluded
     return new.on_conflict_do_update(
         index_elements=["kind", "product_id", "number"],
         set_={
@@ -269,104 +262,3 @@ def _comments(conn: Connection, source: Source, rows: list[Row]) -> dict[Table, 
     statement = select(part.c[owner], part.c[column]).where(part.c[owner].in_([row["id"] for row in rows]))
     found = conn.execute(statement.order_by(*part.primary_key)).mappings()
     return {part: [dict(row) for row in found]}
-
-
-# --- reading ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Among:
-    """Which records are looked at: of one product, and with a moment from `start` to before `end`."""
-
-    product_id: int | None = None
-    start: datetime | None = None
-    end: datetime | None = None
-
-
-class Hit(NamedTuple):
-    """A record that matches, its terms' counts in title, body and comments, and the length of the three."""
-
-    kind: Kind
-    id: int
-    counts: list[tuple[float, ...]]
-    length: int
-
-
-def hits(conn: Connection, kind: Kind, query: Query, among: Among, most: int | None) -> Iterator[Hit]:
-    """The records that match, highest id first, and no more than `most`. Records that are gone do not match."""
-    left = -1 if most is None else most
-    for numbers in _groups(_slices(conn, kind, among), max(1, _WIDEST // len(query.terms))):
-        last = ((numbers[0] + 1) << _SLICE) - 1
-        while rows := _candidates(conn, kind, query, among, numbers, last):
-            for row in rows:
-                counts = query.counts(row[1:4], slice_code(row[0] >> _SLICE))
-                if counts is not None:
-                    yield Hit(kind, row[0], counts, len(row[1]) + len(row[2]) + len(row[3]))
-                    left -= 1
-                    if left == 0:
-                        return
-            if len(rows) < BATCH:
-                break
-            last = rows[-1][0] - 1
-
-
-def _groups(numbers: list[int], widest: int) -> Iterator[list[int]]:
-    """Slices that are read by one statement: the newest alone, then always twice as many."""
-    start, width = 0, 1
-    while start < len(numbers):
-        yield numbers[start : start + width]
-        start, width = start + width, min(2 * width, widest)
-
-
-@cache
-def _slices_statement(by_date: bool) -> Select[Any]:
-    c = _SLICES.c
-    conditions = [c.kind == bindparam("kind"), c.product_id == bindparam("product_id")]
-    if by_date:
-        moment = c.first_at.type
-        conditions += [c.last_at >= bindparam("start", type_=moment), c.first_at < bindparam("end", type_=moment)]
-    return select(c.number).where(*conditions).order_by(c.number.desc())
-
-
-def _slices(conn: Connection, kind: Kind, among: Among) -> list[int]:
-    values: dict[str, Any] = {"kind": kind, "product_id": among.product_id or 0}
-    by_date = among.start is not None or among.end is not None
-    if by_date:
-        values |= {"start": among.start or NEVER, "end": among.end or ALWAYS}
-    return [row[0] for row in conn.execute(_slices_statement(by_date), values)]
-
-
-@cache
-def _candidates_statement(dialect: str, kind: Kind, by_date: bool) -> Select[Any]:
-    index, source = index_table(dialect, kind), SOURCES[kind]
-    record = source.table.c
-    conditions: list[ColumnElement[bool]] = [_matches(dialect, index), index.c.id <= bindparam("last")]
-    conditions.append(record.gone_at.is_(None))
-    joined = index.join(source.table, index.c.id == record.id)
-    if kind == "user_story":
-        feature = table_of(Feature)
-        joined = joined.join(feature, and_(record.feature_id == feature.c.id, feature.c.gone_at.is_(None)))
-    if by_date and source.at:
-        at = record[source.at]
-        conditions += [at >= bindparam("start", type_=at.type), at < bindparam("end", type_=at.type)]
-    texts = (index.c.id, index.c.title, index.c.body, index.c.comments)
-    return select(*texts).select_from(joined).where(*conditions).order_by(index.c.id.desc()).limit(BATCH)
-
-
-def _matches(dialect: str, index: Table) -> ColumnElement[bool]:
-    if dialect == "sqlite":
-        return literal_column(index.name).op("MATCH", is_comparison=True)(bindparam("words", type_=Text))
-    return index.c.words.op("@@", is_comparison=True)(cast(bindparam("words", type_=Text), postgresql.TSQUERY))
-
-
-def _candidates(
-    conn: Connection, kind: Kind, query: Query, among: Among, numbers: list[int], last: int
-) -> Sequence[Any]:
-    by_date = among.start is not None or among.end is not None
-    scope = None if among.product_id is None else _scope(among.product_id)
-    codes = [slice_code(number) for number in numbers]
-    dialect = conn.dialect.name
-    values: dict[str, Any] = {"words": condition(query, LANGUAGES[dialect], codes, scope), "last": last}
-    if by_date:
-        values |= {"start": among.start or NEVER, "end": among.end or ALWAYS}
-    return conn.execute(_candidates_statement(dialect, kind, by_date), values).all()

@@ -72,9 +72,12 @@ class Query:
 
     tree: Node
     terms: tuple[Term, ...] = field(init=False)
+    is_indexed: bool = field(init=False)
+    """Whether the index names exactly the records that match."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "terms", tuple(dict.fromkeys(_terms(self.tree))))
+        object.__setattr__(self, "is_indexed", _is_exact(self.tree))
 
     def counts(self, texts: Sequence[str], code: str) -> list[tuple[float, ...]] | None:
         """How often each term stands in title, body and comments; None when the record does not match."""

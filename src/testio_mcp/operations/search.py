@@ -5,15 +5,15 @@ import math
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from functools import cache
-from itertools import chain
 from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection, Select, bindparam, func, null, select
 
 from testio_mcp.database.dialect import fetch, fetch_records
-from testio_mcp.database.search import KINDS, SOURCES, Among, Hit, Kind, hits
+from testio_mcp.database.search import KINDS, SOURCES, Kind
 from testio_mcp.database.search_query import Query, Term, read_query
+from testio_mcp.database.search_read import Among, Hit, find, find_ids
 from testio_mcp.database.tables import Product, table_of
 from testio_mcp.database.words import is_unspaced, words_of
 from testio_mcp.errors import NotFound
@@ -91,8 +91,8 @@ def search(
     among = Among(product_id, day_begins(date_from), day_ends(date_to))
     dated = date_from is not None or date_to is not None
     chosen = [kind for kind in KINDS if kind in (kinds or KINDS) and (SOURCES[kind].at or not dated)]
-    found = {kind: list(hits(conn, kind, asked, among, SCORED + 1)) for kind in chosen}
-    ranked = rank(asked, list(chain.from_iterable(some[:SCORED] for some in found.values())))
+    found = [find(conn, kind, asked, among, SCORED) for kind in chosen]
+    ranked = rank(asked, [hit for some in found for hit in some.hits])
     after = _after(ranked, cursor)
     page = ranked[after : after + limit]
     moment, known = fetch(conn, _about, {"product_id": -1 if product_id is None else product_id})[0]
@@ -101,7 +101,7 @@ def search(
     return SearchPage(
         items=_records(conn, asked, page),
         total=len(ranked),
-        total_is_capped=any(len(some) > SCORED for some in found.values()),
+        total_is_capped=any(some.is_capped for some in found),
         scored=len(ranked),
         next_cursor=encode_cursor(*map(str, _position(page[-1]))) if after + limit < len(ranked) else None,
         as_of=moment,
@@ -115,8 +115,7 @@ def matching(conn: Connection, kind: Kind, text: str | None, product_id: int | N
     """
     if text is None:
         return None
-    found = hits(conn, kind, read_query(text, argument="text"), Among(product_id), None)
-    return json.dumps([hit.id for hit in found])
+    return json.dumps(find_ids(conn, kind, read_query(text, argument="text"), Among(product_id)))
 
 
 _about = select(
