@@ -3,6 +3,7 @@
 An assistant starts the server anew for every conversation, so that path imports the MCP SDK and nothing else.
 """
 
+import os
 import sys
 
 _TOOL_OPTIONS = ("--toolsets", "--tools", "--exclude-tools", "--read-only")
@@ -12,6 +13,11 @@ def main() -> None:
     """Run the program and exit."""
     from testio_mcp.surfaces.account import importing
 
+    if "_TESTIO_MCP_COMPLETE" in os.environ:  # a shell that completes a line
+        from testio_mcp.surfaces.cli import run
+
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - nothing may be said into the line
+        sys.exit(run([]))
     if len(sys.argv) > 1:
         import signal
 

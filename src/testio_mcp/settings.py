@@ -1,5 +1,6 @@
 """Settings, from the environment and a `.env` file, with the prefix `TESTIO_`."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Self, TypeVar
 from urllib.parse import urlsplit
@@ -74,6 +75,9 @@ class Settings(ToolSettings):
     auto_accept_days: Annotated[
         int, Field(ge=1, le=90, description="Days from the end of a test until the clock accepts its open bugs.")
     ] = 10
+    web_url: Annotated[
+        str | None, Field(description="Your Test IO in the browser, for links to it: https://yourcompany.test.io.")
+    ] = None
     ca_file: Annotated[Path | None, Field(description="CA bundle for a TLS-inspecting proxy.")] = None
     proxy: Annotated[str | None, Field(description="Proxy for calls to the API.")] = None
     http_token: Annotated[
@@ -100,6 +104,13 @@ class Settings(ToolSettings):
     @classmethod
     def _blank_is_unset(cls, value: SecretStr | None) -> SecretStr | None:
         return value if value and value.get_secret_value().strip() else None
+
+    @field_validator("web_url", mode="after")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        if value and not re.fullmatch(r"https?://[\w.:\[\]-]+/?", value):
+            raise ValueError("must be an address such as https://yourcompany.test.io")
+        return value or None
 
     @model_validator(mode="after")
     def _token_travels_encrypted(self) -> Self:

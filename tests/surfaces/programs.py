@@ -144,7 +144,8 @@ def words(operation: Any, arguments: Mapping[str, Any]) -> list[str]:
         if operation.arguments.model_fields[name].is_required():
             given.append(str(value))
         elif isinstance(value, bool):
-            given += [f"--{name.replace('_', '-')}"] if value else []
+            if value or operation.arguments.model_fields[name].default is not False:
+                given.append(f"--{'' if value else 'no-'}{name.replace('_', '-')}")
         else:
             for item in value if isinstance(value, list) else [value]:
                 given += [f"--{name.replace('_', '-')}", str(item)]

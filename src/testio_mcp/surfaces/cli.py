@@ -15,7 +15,7 @@ from testio_mcp.errors import TestioError
 from testio_mcp.surfaces.account import importing, registry
 from testio_mcp.surfaces.commands import database, run_commands
 from testio_mcp.surfaces.logs import adopt, log_to_stderr
-from testio_mcp.surfaces.signatures import command, in_commands
+from testio_mcp.surfaces.signatures import Wish, command, in_commands
 from testio_mcp.surfaces.terminal import progress, show, talk
 
 if TYPE_CHECKING:
@@ -27,7 +27,18 @@ INTERRUPTED = 130
 WATCH_SECONDS = 900.0
 """How long 'sync --watch' rests between two runs, give or take a tenth."""
 _OWN_COMMANDS = frozenset({"serve", "db", "sandbox", "demo", "doctor", "--version"})
-_GROUPS = {"products": "Products.", "tests": "Exploratory tests."}
+_GROUPS = {
+    "products": "The products of the account.",
+    "features": "Features of products, and how they were tested.",
+    "stories": "User stories of features, and how they were tested.",
+    "people": "Testers, and the customer's own people.",
+    "environments": "Where products are tested.",
+    "templates": "Templates of tests.",
+    "tests": "Exploratory tests.",
+    "executions": "Runs of user stories by testers.",
+    "bugs": "Bugs, their decisions and their devices.",
+    "problems": "Records that could not be copied.",
+}
 logger = logging.getLogger(__name__)
 _ABOUT = """Ask questions about Test IO crowdtesting data.
 
@@ -111,13 +122,14 @@ def _global_options(
 
 
 def _command_of(operation: "Operation") -> Any:
-    def answer(arguments: dict[str, object], ways: dict[str, bool]) -> None:
-        if ways.get("watch"):
-            asyncio.run(_watch(operation, arguments))
+    def answer(wish: Wish) -> None:
+        if wish.mode == "watch":
+            asyncio.run(_watch(operation, wish.arguments))
             return
-        wanted = registry()["get_status"] if ways.get("status") else operation
-        result = asyncio.run(_ask(wanted, {} if ways.get("status") else arguments))
-        show(result, as_json=ways["json"], as_csv=ways["csv"])
+        asks_status = wish.mode == "status"
+        wanted = registry()["get_status"] if asks_status else operation
+        result = asyncio.run(_ask(wanted, {} if asks_status else wish.arguments))
+        show(result, wish.form, wish.columns)
         if result.get("status") == "incomplete":
             raise typer.Exit(INCOMPLETE)
 

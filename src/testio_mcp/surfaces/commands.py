@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
+from testio_mcp.surfaces.links import open_record
 from testio_mcp.surfaces.repairs import add_repairs
 from testio_mcp.surfaces.terminal import show, talk
 
@@ -18,9 +19,10 @@ database = typer.Typer(no_args_is_help=True)
 
 
 def run_commands(program: typer.Typer) -> None:
-    """Add serve, sandbox, demo and doctor to the program."""
+    """Add serve, sandbox, demo, open and doctor to the program."""
     for function in (serve, sandbox, demo):
         program.command(short_help=(function.__doc__ or "").partition("\n")[0])(function)
+    program.command("open", short_help="Print the link to a product, test or bug in the web app.")(open_record)
     add_repairs(program, database)
 
 
@@ -120,7 +122,7 @@ def stats(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     """Show how many rows each table holds, and the size of the file."""
     from testio_mcp.database.stats import store_stats
 
-    show(_with_store(lambda app: store_stats(app.store)), as_json=as_json)
+    show(_with_store(lambda app: store_stats(app.store)), "json" if as_json else None)
 
 
 def _with_store(work: Callable[["App"], Awaitable[T]]) -> T:

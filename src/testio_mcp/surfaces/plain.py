@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Json = dict[str, Any]
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(:\d\d(\.\d+)?)?Z")
 _BREAKS = re.compile(r"[\t\r\n\v\f\x85\u2028\u2029]+")
 
 # Text by strangers must not steer a terminal; a line break and a tab are text.
@@ -15,6 +16,11 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 def readable(text: str) -> str:
     """Text whose control characters, line breaks and tabs apart, are visible marks."""
     return _CONTROLS.sub("\ufffd", text.replace("\r\n", "\n"))
+
+
+def moment(value: object) -> str:
+    """A value on one line whose times are as people read them: UTC, to the minute."""
+    return _MOMENT.sub(r"\1 \2", cell(value))
 
 
 def is_table(value: object) -> bool:

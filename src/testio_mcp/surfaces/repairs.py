@@ -41,7 +41,7 @@ def doctor(
         _repair()
     diagnosis = asyncio.run(examine())
     if as_json or not sys.stdout.isatty():
-        show(diagnosis.model_dump(mode="json"), as_json=as_json)
+        show(diagnosis.model_dump(mode="json"), "json" if as_json else None)
     else:
         _draw(Console(), diagnosis)
     if diagnosis.status == "fail":

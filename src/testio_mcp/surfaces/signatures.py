@@ -5,20 +5,28 @@ Values stay text here. The operation validates them, so that an error reads the 
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
+from testio_mcp.errors import BadInput
 from testio_mcp.surfaces.account import registry
+from testio_mcp.surfaces.columns import chosen, fields_of, known_columns
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
     from pydantic.fields import FieldInfo
 
     from testio_mcp.operations.registry import Operation
+    from testio_mcp.surfaces.terminal import Form
 
-Run = Callable[[dict[str, object], dict[str, bool]], None]
-FORMATS: dict[str, str] = {"json": "Print JSON.", "csv": "Print comma-separated values."}
+FORMATS: dict["Form", str] = {
+    "json": "Print JSON.",
+    "csv": "Print comma-separated values.",
+    "md": "Print Markdown.",
+}
 MODES: dict[str, dict[str, str]] = {
     "sync_data": {
         "watch": "Sync again and again, about every quarter of an hour, until Ctrl-C.",
@@ -28,19 +36,37 @@ MODES: dict[str, dict[str, str]] = {
 """Flags that only the command line has: ways to run an operation, by operation and name."""
 
 
-def command(operation: "Operation", run: Run) -> Callable[..., None]:
-    """A function that Typer can register; it calls `run` with the given arguments, and the output format and mode."""
-    fields = operation.arguments.model_fields
-    ways = FORMATS | MODES.get(operation.name, {})
+@dataclass(frozen=True)
+class Wish:
+    """What the command line asks of an operation: its arguments, and how the answer is shown."""
 
-    def call(**given: object) -> None:
-        run(
-            {name: value for name, value in given.items() if name in fields and value not in (None, False, [])},
-            {name: bool(given[f"as_{name}"]) for name in ways},
-        )
+    arguments: dict[str, object]
+    form: "Form | None"
+    columns: tuple[str, ...]
+    mode: str | None
+
+
+def command(operation: "Operation", run: Callable[[Wish], None]) -> Callable[..., None]:
+    """A function that Typer can register; it calls `run` with what was wished for."""
+    fields = operation.arguments.model_fields
+    modes = MODES.get(operation.name, {})
+
+    def call(**given: Any) -> None:
+        arguments = {name: value for name, value in given.items() if name in fields and value not in (None, [])}
+        forms = [form for form in FORMATS if given[f"as_{form}"]]
+        if len(forms) > 1:
+            raise BadInput(f"--{forms[0]} and --{forms[1]} exclude each other.", "Give one of them.")
+        columns: list[str] = []
+        if operation.item is not None and given["columns"] is not None:
+            columns = chosen(given["columns"], operation.item)
+            arguments["fields"] = fields_of(columns)
+        mode = next((mode for mode in modes if given[f"as_{mode}"]), None)
+        run(Wish(arguments, forms[0] if forms else None, tuple(columns), mode))
 
     parameters = [_parameter(name, field) for name, field in fields.items()]
-    parameters += [_format(name, about) for name, about in ways.items()]
+    if operation.item is not None:
+        parameters.append(_columns(operation.item))
+    parameters += [_flag(name, about) for name, about in (*FORMATS.items(), *modes.items())]
     signature = inspect.Signature(sorted(parameters, key=lambda parameter: parameter.default is None))
     call.__name__ = operation.name
     call.__doc__ = in_commands(operation.description)
@@ -50,28 +76,53 @@ def command(operation: "Operation", run: Run) -> Callable[..., None]:
 
 
 def in_commands(text: str) -> str:
-    """A text that speaks of operations, as it reads on the command line: list_tests becomes 'tests list'."""
+    """A text that speaks of operations, as it reads on the command line: list_tests becomes 'tests list'.
+
+    The tool `get` is the command 'show' of several groups.
+    """
     words = {name: operation.command for name, operation in registry().items()}
+    text = re.sub(r"\bget (?=tells )", "'show' ", text)
     return re.sub(r"\b[a-z]+_[a-z_]+\b", lambda name: f"'{words[name[0]]}'" if name[0] in words else name[0], text)
 
 
 def _parameter(name: str, field: "FieldInfo") -> inspect.Parameter:
     kind, choices = _kind(field.annotation)
     about = in_commands(field.description or "")
-    if field.is_required():
-        annotation: Any = Annotated[str, typer.Argument(help=about, metavar=name.upper())]
-        return _keyword(name, annotation, inspect.Parameter.empty)
-    if kind is bool:
-        return _keyword(name, Annotated[bool, typer.Option(f"--{_dashed(name)}", help=about)], None)
-    default = "" if field.get_default(call_default_factory=True) in (None, [], "") else f" [default: {field.default}]"
     metavar = "|".join(choices) if 0 < len(choices) <= 3 else (choices and "WORD") or _metavar(kind)
+    metavar += ",..." if kind is list else ""
+    if field.is_required():
+        argument = typer.Argument(help=about, metavar=name.upper(), autocompletion=_completion(choices))
+        return _keyword(name, Annotated[str, argument], inspect.Parameter.empty)
+    if kind is bool:
+        switch = f"--{_dashed(name)}" + ("" if field.default is False else f"/--no-{_dashed(name)}")
+        return _keyword(name, Annotated[bool | None, typer.Option(switch, help=about)], None)
+    default = "" if field.get_default(call_default_factory=True) in (None, [], "") else f" [default: {field.default}]"
     option = typer.Option(
         *flags(name, is_list=kind is list),
         help=about + default,
-        metavar=metavar + (",..." if kind is list else ""),
-        autocompletion=lambda incomplete: [choice for choice in choices if choice.startswith(incomplete)],
+        metavar=metavar,
+        autocompletion=_completion(choices),
+        hidden=name == "fields",  # here --columns chooses, and orders as well
     )
     return _keyword(name, Annotated[(list[str] if kind is list else str) | None, option], None)
+
+
+def _completion(choices: Sequence[str]) -> Callable[[str], list[str]]:
+    """Complete the last of the words that stand with commas between them."""
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, begun = incomplete.rpartition(",")
+        given = before.split(",")
+        return [before + comma + word for word in choices if word.startswith(begun) and word not in given]
+
+    return complete
+
+
+def _columns(item: "type[BaseModel]") -> inspect.Parameter:
+    known = known_columns(item)
+    about = f"Show these columns in this order: {', '.join(known)}."
+    option = typer.Option("--columns", help=about, metavar="NAME,...", autocompletion=_completion(known))
+    return _keyword("columns", Annotated[str | None, option], None)
 
 
 def _kind(annotation: Any) -> tuple[Any, tuple[str, ...]]:
@@ -106,7 +157,7 @@ def _metavar(kind: Any) -> str:
     return {"int": "NUMBER", "float": "NUMBER", "date": "DATE", "list": "ID"}.get(kind.__name__, "TEXT")
 
 
-def _format(name: str, about: str) -> inspect.Parameter:
+def _flag(name: str, about: str) -> inspect.Parameter:
     return _keyword(f"as_{name}", Annotated[bool, typer.Option(f"--{name}", help=about)], False)
 
 

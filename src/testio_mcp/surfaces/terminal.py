@@ -1,27 +1,25 @@
 """What people see in a terminal: tables, details, progress bars. Data goes to stdout, talk to stderr."""
 
-import csv
-import io
 import json
-import re
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from rich.console import Console, JustifyMethod, RenderableType
+from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from testio_mcp.surfaces import plain
+from testio_mcp.surfaces import exports, plain
+from testio_mcp.surfaces.columns import arranged
+from testio_mcp.surfaces.grids import grid, natural_width
 
 if TYPE_CHECKING:
     from testio_mcp.sync.progress import Progress, Report
 
-_NAMES, _READABLE = frozenset({"title", "name"}), 22
-_DISPENSABLE = ("review_status", "start_at", "testing_type", "type", "feature_id")
-_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(:\d\d(\.\d+)?)?Z")
+Form = Literal["json", "csv", "md"]
+_SAID = frozenset({"items", "total", "total_is_capped", "next_cursor", "as_of"})
 
 
 def talk(message: str) -> None:
@@ -30,17 +28,25 @@ def talk(message: str) -> None:
     sys.stderr.flush()
 
 
-def show(answer: Mapping[str, Any], *, as_json: bool = False, as_csv: bool = False) -> None:
-    """Print an answer to stdout: a table on a terminal, tab-separated when piped, or as asked for."""
-    if as_json:
+def show(answer: Mapping[str, Any], form: Form | None = None, columns: Sequence[str] = ()) -> None:
+    """Print an answer to stdout: a table on a terminal, tab-separated when piped, or as asked for.
+
+    `columns` are those of a page that were chosen.
+    """
+    left_out: list[str] = []
+    if form == "json":
         _write(json.dumps(answer, ensure_ascii=False, indent=2))
-    elif as_csv:
-        _write(_csv(answer))
+        _talk_about(answer, left_out)
+        return
+    if columns and "items" in answer:
+        answer = arranged(answer, columns)
+    if form is not None:
+        _write({"csv": exports.comma_separated, "md": exports.markdown}[form](answer, columns))
     elif sys.stdout.isatty():
-        show_record(Console(), answer)
+        left_out = show_record(Console(), answer, columns=columns)
     else:
-        _write(_piped(answer))
-    _talk_about(answer)
+        _write(exports.tab_separated(answer, columns))
+    _talk_about(answer, left_out)
 
 
 def _write(text: str) -> None:
@@ -48,103 +54,63 @@ def _write(text: str) -> None:
     sys.stdout.buffer.flush()
 
 
-def _csv(answer: Mapping[str, Any]) -> str:
-    out = io.StringIO()
-    columns, rows = plain.table(answer.get("items", [answer]))
-    csv.writer(out, lineterminator="\n").writerows([columns, *([plain.cell(value) for value in row] for row in rows)])
-    return out.getvalue()
-
-
-def _piped(answer: Mapping[str, Any]) -> str:
-    return plain.tsv(*plain.table(answer["items"])) if "items" in answer else plain.text(answer)
-
-
-def _talk_about(answer: Mapping[str, Any]) -> None:
+def _talk_about(answer: Mapping[str, Any], left_out: Sequence[str]) -> None:
     """What a page says besides its records."""
     if "items" not in answer:
         return
-    known = [f"{len(answer['items'])} of {answer['total']}" if answer.get("total") is not None else ""]
+    known = [f"{len(answer['items'])} of {_total(answer)}" if answer.get("total") is not None else ""]
     known.append(
-        f"as of {moment(answer['as_of'])}" if answer.get("as_of") else "not synced yet: run 'testio-mcp sync'"
+        f"as of {plain.moment(answer['as_of'])}" if answer.get("as_of") else "not synced yet: run 'testio-mcp sync'"
     )
     if answer.get("next_cursor"):
         known.append(f"more with --cursor {answer['next_cursor']}")
     talk("; ".join(part for part in known if part))
+    if left_out:
+        talk(f"No room for {', '.join(left_out)}; --columns chooses, --csv has all.")
 
 
-def moment(value: object) -> str:
-    """A time as people read it: UTC, to the minute."""
-    return _MOMENT.sub(r"\1 \2", plain.cell(value))
+def _total(answer: Mapping[str, Any]) -> str:
+    return f"more than {answer['total']}" if answer.get("total_is_capped") else str(answer["total"])
 
 
-def show_record(console: Console, answer: Mapping[str, Any], indent: int = 0) -> None:
-    """Print an answer with Rich: a page as a table, a detail as its facts and the tables in it."""
-    for part in _parts(answer, console.width - indent):
+def show_record(
+    console: Console, answer: Mapping[str, Any], indent: int = 0, columns: Sequence[str] = ()
+) -> list[str]:
+    """Print an answer with Rich: a page as a table, a detail as its facts and the tables in it.
+
+    Returns the columns of a page that had no room.
+    """
+    if answer.get("items") == []:
+        console.print(Padding(Text("No records match."), (0, 0, 0, indent)))
+    left_out: list[str] = []
+    if records := answer.get("items"):
+        # More columns can be asked for than fit: then the terminal breaks the lines, and nothing is cut off.
+        room = max(console.width - indent, natural_width(records, columns))
+        table, left_out = grid(records, room, columns=columns)
+        wide = Console(file=console.file, width=room + indent) if room + indent > console.width else console
+        wide.print(Padding(table, (0, 0, 0, indent)))
+    rest = {name: value for name, value in answer.items() if "items" not in answer or name not in _SAID}
+    for part in _parts(rest, console.width - indent):
         console.print(Padding(part, (0, 0, 0, indent)))
+    return left_out
 
 
 def _parts(answer: Mapping[str, Any], width: int) -> Iterator[RenderableType]:
-    if "items" in answer:
-        yield grid(answer["items"], width) if answer["items"] else Text("No records match.")
-        return
     tables = {name: value for name, value in answer.items() if plain.is_table(value)}
     facts = Table.grid(padding=(0, 2))
     for name, value in answer.items():
         if name not in tables and value not in (None, "", [], {}):
             facts.add_row(Text(name.replace("_", " "), style="bold"), Text(_shown(value)))
-    yield facts
+    if facts.row_count:
+        yield facts
     for name, records in tables.items():
-        yield grid(records, width, name.replace("_", " "))
+        yield grid(records, width, name.replace("_", " "))[0]
 
 
 def _shown(value: object) -> str:
-    return plain.readable(value.strip()) if isinstance(value, str) and "\n" in value else moment(value)
-
-
-def grid(records: Sequence[Mapping[str, Any]], width: int, title: str = "") -> Table:
-    """Records as a table; an empty column, and an id whose name stands beside it, is left out.
-
-    On a narrow terminal the columns that matter least go as well: no text is cut off.
-    """
-    names = [name for name in records[0] if any(record.get(name) not in (None, "", [], {}) for record in records)]
-    grid = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    shown = [name for name in names if not (name.endswith("_id") and name.removesuffix("_id") in names)]
-    for dispensable in _DISPENSABLE:
-        if dispensable in shown and sum(_width(name, records) + 2 for name in shown) > width:
-            shown.remove(dispensable)
-    is_tight = sum(_longest(name, records) + 2 for name in shown) > width
-    for name in shown:
-        is_number = all(isinstance(record.get(name), int | float | None) for record in records)
-        justify: JustifyMethod = "right" if is_number else "left"
-        # Rich shrinks the widest columns first, down to nothing, unless their width is given.
-        fixed = _width(name, records) if is_tight and (name in _NAMES or name.endswith("_at")) else None
-        one_word = _width(name, records) >= _longest(name, records)
-        grid.add_column(Text(_heading(name)), justify=justify, width=fixed, no_wrap=one_word, overflow="fold")
-    for record in records:
-        grid.add_row(*(Text(_in_grid(record.get(name))) for name in shown))
-    return grid
-
-
-def _heading(name: str) -> str:
-    return name.removesuffix("_at").replace("_", " ")
-
-
-def _width(name: str, records: Sequence[Mapping[str, Any]]) -> int:
-    """The least width at which a column is still easy to read."""
-    if name in _NAMES:
-        return min(_READABLE, _longest(name, records))
-    values = [_in_grid(record.get(name)) for record in records]
-    return max(len(word) for value in (*values, _heading(name)) for word in value.split() or [""])
-
-
-def _longest(name: str, records: Sequence[Mapping[str, Any]]) -> int:
-    return max(len(_in_grid(record.get(name))) for record in records)
-
-
-def _in_grid(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{plain.cell(count)} {name}" for name, count in value.items() if count) or "0"
-    return moment(value)
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return "\n".join(map(plain.moment, value))
+    return plain.readable(value.strip()) if isinstance(value, str) and "\n" in value else plain.moment(value)
 
 
 @asynccontextmanager
