@@ -1,5 +1,6 @@
 """The registry as REST routes below `/api`, described at /openapi.json and /docs."""
 
+import asyncio
 import json
 import math
 from collections.abc import Awaitable, Callable, Iterable
@@ -95,7 +96,7 @@ def _endpoint(account: Account, operation: Operation) -> Callable[[Request], Awa
             app = await account.app()
             if operation.method == "GET":
                 return await _answer(app, operation, request)
-            return JSONResponse(repair(await operation.answer(app, await _action(request))))
+            return await _act(app, operation, request)
         except TestioError as error:
             wait = {"Retry-After": str(math.ceil(error.retry_after))} if isinstance(error, RateLimited) else None
             return problem(error.status, error.code, repair(error.message), repair(error.next_step), wait)
@@ -117,6 +118,26 @@ async def _answer(app: App, operation: Operation, request: Request) -> Response:
     if cursor := answer.get("next_cursor"):
         headers["Link"] = f'<{_next_page(request, cursor)}>; rel="next"'
     return JSONResponse(answer, headers=headers)
+
+
+async def _act(app: App, operation: Operation, request: Request) -> Response:
+    """The outcome of an action, which ends when its client leaves."""
+    action = asyncio.ensure_future(operation.answer(app, await _action(request)))
+    leaving = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({action, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if action.done():
+            return JSONResponse(repair(action.result()))
+        return Response(status_code=499)  # nobody reads it
+    finally:
+        for task in (action, leaving):
+            task.cancel()
+        await asyncio.wait({action, leaving})
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _next_page(request: Request, cursor: str) -> str:
