@@ -7,9 +7,9 @@ one that was migrated once.
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from unittest.mock import AsyncMock
 
 import aiosqlite
@@ -23,6 +23,7 @@ from testio_mcp.database.cache import PersistentCache
 from testio_mcp.database.engine import MEMORY, create_async_engine_for_sqlite
 from testio_mcp.settings import Settings, load_settings
 from tests.postgres import SCHEMA, PostgresServer, running_server
+from tests.support.canary import holders
 
 # The gate draws the same examples every time; `--hypothesis-profile=search` looks for new ones.
 _LENIENT = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow)
@@ -44,6 +45,20 @@ class SettingsFor(Protocol):
 def canary(testrun_uid: str) -> str:
     """The token of every test: it must not turn up in any output, file or log."""
     return f"canary-{testrun_uid}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test that printed or logged its token, or left it in a file; `.env` is where a token may be."""
+    report = yield
+    given: dict[str, Any] = getattr(item, "funcargs", None) or {}
+    if report.when == "call" and report.passed and (secret := given.get("canary")):
+        places = [name for name, text in report.sections if secret in text]
+        if "tmp_path" in given:
+            places += [path for path in holders(given["tmp_path"], secret) if Path(path).name != ".env"]
+        if places:
+            report.outcome, report.longrepr = "failed", f"The token is in: {', '.join(places)}"
+    return report
 
 
 @pytest.fixture(autouse=True)

@@ -2,13 +2,16 @@
 
 import asyncio
 import gzip
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from testio_mcp.api.client import CustomerApi
 from testio_mcp.api.retry import Policy
 from testio_mcp.errors import (
     ApiForbidden,
@@ -21,6 +24,7 @@ from testio_mcp.errors import (
     TokenMissing,
 )
 from tests.api.conftest import STRANGER, ClientFor
+from tests.conftest import SettingsFor
 from tests.support.fake_time import FakeTime
 from tests.support.scripted import Step, answer, drip, json_text, raw, reset, respond, scripted, stall
 
@@ -115,6 +119,24 @@ async def test_a_refused_connection_names_the_address(api_for: ClientFor, failur
     assert "refused" in error.message
     assert "TESTIO_CUSTOMER_API_BASE_URL" in error.next_step
     assert api.requests == 5
+
+
+async def test_a_server_that_accepts_no_connection_is_given_up(
+    settings_for: SettingsFor, time: FakeTime, failure: Failure
+) -> None:
+    """Its queue is full: a connection is neither made nor refused."""
+    with socket.socket() as server, ExitStack() as waiting:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(4):
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(server.getsockname())
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        async with CustomerApi(settings_for(customer_api_base_url=url), time.clock, Policy(2, connect=0.2)) as api:
+            error = await failure(ApiUnreachable, api.list_products())
+            assert api.requests == 2
+    assert "in time" in error.message
 
 
 @pytest.mark.parametrize("step", [stall(), stall(HEAD + b"{")], ids=["no head", "no body"])
@@ -213,6 +235,13 @@ async def test_a_change_is_sent_once(api_for: ClientFor, failure: Failure, time:
     async with scripted(respond(503)) as server, api_for(server) as api:
         await failure(ApiUnavailable, api.send("PUT", "bugs/1/accept"))
     assert (len(server.seen), time.slept) == (1, [])
+
+
+@pytest.mark.parametrize("status", [400, 409, 422])
+async def test_a_change_that_is_refused_is_sent_once(status: int, api_for: ClientFor, failure: Failure) -> None:
+    async with scripted(answer({"errors": {"reason": [STRANGER]}}, status)) as server, api_for(server) as api:
+        await failure(ApiRejected, api.send("PUT", "bugs/1/reject", {"reason": "other"}))
+    assert len(server.seen) == 1
 
 
 async def test_a_change_cut_off_is_not_sent_again(api_for: ClientFor, failure: Failure) -> None:

@@ -1,12 +1,14 @@
 """The life of a store: opened once, closed whole, read while it is written."""
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, Engine, event, func, select, text
+from sqlalchemy.exc import IntegrityError
 
 from testio_mcp.database import cache, engine
 from testio_mcp.database.cache import PersistentCache
@@ -120,6 +122,32 @@ async def test_reads_go_on_while_a_write_is_open(store: PersistentCache) -> None
 async def test_concurrent_writes_follow_each_other(store: PersistentCache) -> None:
     await asyncio.gather(*(store.write(_add(number)) for number in range(20)))
     assert await store.read(_count) == 20
+
+
+async def test_every_write_takes_the_lock_first_and_no_read_does(sqlite_file: Path) -> None:
+    """Whoever reads before he writes in one transaction fails at once beside another writer."""
+    seen: list[str] = []
+
+    def trace(connection: object, _: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.set_trace_callback(seen.append)
+
+    event.listen(Engine, "connect", trace)
+    try:
+        async with PersistentCache(sqlite_file) as store:
+            await store.write(lambda c: c.execute(select(func.count(_person.c.id))).scalar())
+            await store.write(_add(1))
+            with pytest.raises(IntegrityError):
+                await store.write(_add(1))
+            writes = [line for line in seen if "PRAGMA" not in line]
+            seen.clear()
+            await store.read(_count)
+    finally:
+        event.remove(Engine, "connect", trace)
+    begins = [line for line in writes if line.startswith(("BEGIN", "COMMIT", "ROLLBACK"))]
+    assert begins == ["BEGIN IMMEDIATE", "COMMIT"] * 2 + ["BEGIN IMMEDIATE", "ROLLBACK"]
+    assert writes[0] == "BEGIN IMMEDIATE"
+    assert [line for line in seen if line.startswith("BEGIN")] == ["BEGIN"]
 
 
 async def test_a_read_sees_one_moment(sqlite_file: Path) -> None:

@@ -25,7 +25,8 @@ MOMENTS = (("sync_run", "started_at"), ("api_pause", "until"), ("dead_letter", "
 
 
 @asynccontextmanager
-async def _look(world: World, sandbox: Sandbox, path: Path) -> AsyncIterator[Account]:
+async def looking(world: World, sandbox: Sandbox, path: Path) -> AsyncIterator[Account]:
+    """An account whose copy is the store at `path`."""
     settings = load_settings(db_path=path, customer_api_base_url=sandbox.url, customer_api_token=sandbox.token)
     async with open_app(settings) as app:
         yield Account(world, sandbox, app)
@@ -48,7 +49,7 @@ async def test_a_clock_that_jumps_loses_nothing_and_breaks_no_order(sqlite_file:
             assert done.code == (-9 if fault else 0), done.err
             world.advance(days=1)
             world.add_test(product, title=f"At {offset}", end_at=far.isoformat())
-        async with _look(world, sandbox, sqlite_file) as account:
+        async with looking(world, sandbox, sqlite_file) as account:
             await account.sync(full=True)
             assert await account.counts() == account.truth()
             status = await ask(account, "get_status")
