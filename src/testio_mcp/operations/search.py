@@ -58,7 +58,7 @@ class SearchPage(Page):
     command="search",
     toolset="bugs",
     needs=("tests", "bugs"),
-    examples=({"query": "button"}, {"query": "title:button AND (field OR page*)", "raw": True}),
+    examples=({"query": "button"}, {"query": "title:button AND (crash* OR page* OR login)", "raw": True}),
 )
 def search(
     conn: Connection,
