@@ -52,6 +52,16 @@ async def test_close_twice_and_open_again(closed_store: PersistentCache) -> None
         assert await closed_store.read(_count) == 2
 
 
+@pytest.mark.parametrize("is_new", [True, False])
+async def test_a_closed_store_is_one_file(tmp_path: Path, sqlite_file: Path, is_new: bool) -> None:
+    """Whoever copies the file alone has everything."""
+    path = tmp_path / "new.db" if is_new else sqlite_file
+    async with PersistentCache(path) as store:
+        await store.write(_add(1))
+        await store.read(_count)
+    assert [file.name for file in tmp_path.iterdir() if file.name.startswith(path.stem)] == [path.name]
+
+
 async def test_closed_store_says_so(closed_store: PersistentCache) -> None:
     with pytest.raises(StoreError, match="not open"):
         await closed_store.read(_count)
@@ -283,3 +293,10 @@ async def test_sqlite_only_commands(store: PersistentCache) -> None:
         await store.check()
     with pytest.raises(BadInput, match="SQLite"):
         await store.backup()
+
+
+async def test_a_store_that_was_just_made_is_one_file_once_it_is_closed(tmp_path: Path) -> None:
+    async with PersistentCache(tmp_path / "new.db") as store:
+        await store.write(_add(1))
+        assert await store.read(_count) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["new.db"]

@@ -125,9 +125,14 @@ class PersistentCache:
         if revision is not None and self.connection is not None and not self.is_memory:
             await back_up(self.connection, self.db_path)
         await upgrade(self.engine)
+        if self.connection is not None:
+            # It was opened before the file had a WAL. Closed last, it empties the WAL only if it has seen it.
+            await self.connection.execute_fetchall("SELECT count(*) FROM sqlite_master")
         if self._writer is not None:
             # From here on that thread writes; a session opens a connection of its own and closes it with the store.
             await self.engine.dispose()
+            # This connection is older than the log, which only one that knows it can clear away as the last to close.
+            await self._revision()
 
     async def _revision(self) -> str | None:
         if self.connection is not None:
