@@ -52,16 +52,6 @@ async def test_close_twice_and_open_again(closed_store: PersistentCache) -> None
         assert await closed_store.read(_count) == 2
 
 
-@pytest.mark.parametrize("is_new", [True, False])
-async def test_a_closed_store_is_one_file(tmp_path: Path, sqlite_file: Path, is_new: bool) -> None:
-    """Whoever copies the file alone has everything."""
-    path = tmp_path / "new.db" if is_new else sqlite_file
-    async with PersistentCache(path) as store:
-        await store.write(_add(1))
-        await store.read(_count)
-    assert [file.name for file in tmp_path.iterdir() if file.name.startswith(path.stem)] == [path.name]
-
-
 async def test_closed_store_says_so(closed_store: PersistentCache) -> None:
     with pytest.raises(StoreError, match="not open"):
         await closed_store.read(_count)

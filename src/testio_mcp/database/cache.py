@@ -131,8 +131,6 @@ class PersistentCache:
         if self._writer is not None:
             # From here on that thread writes; a session opens a connection of its own and closes it with the store.
             await self.engine.dispose()
-            # This connection is older than the log, which only one that knows it can clear away as the last to close.
-            await self._revision()
 
     async def _revision(self) -> str | None:
         if self.connection is not None:
