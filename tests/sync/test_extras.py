@@ -230,3 +230,15 @@ async def test_broken_reasons_are_a_problem_of_their_own(account: Account) -> No
 
     assert (broken.status, broken.problems, healed.status) == ("incomplete", 1, "completed")
     assert await account.rows("bug") and await account.rows("reject_reason")
+
+
+async def test_a_bug_that_names_only_the_test_s_copy_of_a_feature_is_on_that_feature(account: Account) -> None:
+    await account.sync()
+
+    world = account.world
+    rows = await account.rows("bug")
+    named = {row["id"]: world.bug(row["id"]) for row in rows}
+    assert any("feature" not in payload and "app_section" in payload for payload in named.values())
+    assert {row["id"]: row["feature_id"] for row in rows} == {
+        row["id"]: world.bug_facts(row["id"]).feature_id for row in rows
+    }

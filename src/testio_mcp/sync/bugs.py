@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, bindparam, select, update
 
 from testio_mcp.api.payloads import BugPayload, Page, Reject
-from testio_mcp.database.tables import Bug, table_of
+from testio_mcp.database.tables import Bug, TestFeature, table_of
 from testio_mcp.sync import state
 from testio_mcp.sync.pages import read_bugs
 from testio_mcp.sync.removal import missing
@@ -16,7 +16,15 @@ from testio_mcp.sync.run import Run
 TESTS_PER_REQUEST = 50
 """How many tests' bugs are asked for at once: few enough for a short address and an answer of a megabyte or so."""
 _WORKERS = 10
-_BUG = table_of(Bug).c
+_BUG, _COPY = table_of(Bug).c, table_of(TestFeature).c
+# Some bugs name only the test's copy of the feature.
+_FEATURE_BY_COPY = (
+    update(table_of(Bug))
+    .where(
+        _BUG.id.in_(bindparam("ids", expanding=True)), _BUG.feature_id.is_(None), _BUG.test_feature_id.is_not(None)
+    )
+    .values(feature_id=select(_COPY.feature_id).where(_COPY.id == _BUG.test_feature_id).scalar_subquery())
+)
 
 
 async def copy_bugs(run: Run, products: Sequence[int]) -> None:
@@ -68,6 +76,7 @@ class _Copy:
         listed = {bug.id for bug in bugs}
 
         def finish(conn: Connection) -> None:
+            conn.execute(_FEATURE_BY_COPY, {"ids": list(listed)})
             gone = missing(conn, BUGS, listed, _BUG.test_id.in_(read))
             if self._run.remove(conn, BUGS, state.ACCOUNT, gone, f"tests {min(tests)} to {max(tests)}") is None:
                 state.mark_bugs_read(conn, read)
