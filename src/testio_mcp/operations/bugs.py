@@ -21,6 +21,10 @@ BugStatus = Literal[
     "open", "question", "accepted", "auto_accepted", "rejected", "submitted", "manager_approved", "unknown"
 ]
 Sort = Literal["newest", "oldest"]
+Levels = Annotated[list[Level], AsList, Field(description="Levels; visual, content and other kinds have none.")]
+Statuses = Annotated[
+    list[BugStatus], AsList, Field(description="open is without a decision; question asks the customer.")
+]
 
 _BUGS, _TESTS, _DEVICES = table_of(Bug), table_of(Test), table_of(BugDevice)
 _bug, _test, _device = _BUGS.c, _TESTS.c, _DEVICES.c
@@ -140,6 +144,25 @@ _listing = Listing(
 )
 
 
+def _values(conn: Connection, asked: dict[str, Any]) -> dict[str, Any]:
+    """What the filters compare with, of what was asked for."""
+    ended = asked["end_from"] is not None or asked["end_to"] is not None
+    reported = asked["reported_from"] is not None or asked["reported_to"] is not None
+    return {
+        **asked,
+        **{name: containing(asked[name]) for name in ("rejection_reason", *_listing.parts[0].filters)},
+        "reporter_ids": [person_id(name) for name in asked["reporters"]],
+        "text": matching(conn, "bug", asked["text"], asked["product_id"]),
+        "reported": reported or None,
+        "reported_from": day_begins(asked["reported_from"]),
+        "reported_before": day_ends(asked["reported_to"]),
+        "ended": ended or None,
+        "ended_product": True if ended and asked["product_id"] is not None else None,
+        "end_from": day_begins(asked["end_from"]),
+        "end_before": day_ends(asked["end_to"]),
+    }
+
+
 @operation(
     "/bugs",
     command="bugs list",
@@ -153,17 +176,11 @@ def list_bugs(
     test_ids: Annotated[Ids, Field(description="Only these tests; list_tests shows the ids.")] = [],  # noqa: B006
     feature_ids: Annotated[Ids, Field(description="Only these features; list_features shows the ids.")] = [],  # noqa: B006
     reporters: Annotated[list[str], AsList, Field(description="Full names of testers, as list_people shows.")] = [],  # noqa: B006
-    levels: Annotated[
-        list[Level], AsList, Field(description="Levels; visual, content and other kinds have none.")
-    ] = [],  # noqa: B006
+    levels: Levels = [],  # noqa: B006
     kinds: Annotated[list[BugKind], AsList, Field(description="Kinds of bugs.")] = [],  # noqa: B006
-    statuses: Annotated[
-        list[BugStatus], AsList, Field(description="open is without a decision; question asks the customer.")
-    ] = [],  # noqa: B006
+    statuses: Statuses = [],  # noqa: B006
     known: Annotated[bool | None, Field(description="Only bugs tagged as known, or only those that are not.")] = None,
-    exported: Annotated[
-        bool | None, Field(description="Only bugs exported to a tracker, or only the others.")
-    ] = None,
+    exported: Annotated[bool | None, Field(description="Only bugs exported to a tracker, or only others.")] = None,
     rejection_reason: Annotated[str | None, Field(description="Part of the reason, such as duplicate.")] = None,
     device: Annotated[str | None, Field(description="Part of the device's name.")] = None,
     device_category: Annotated[str | None, Field(description="Part of the category, such as phone.")] = None,
@@ -175,9 +192,7 @@ def list_bugs(
     end_from: Annotated[date | None, Field(description="Of tests that ended on or after this UTC day.")] = None,
     end_to: Annotated[date | None, Field(description="Of tests that ended on or before this UTC day.")] = None,
     text: Annotated[str | None, Field(description="Words that all occur in it; search ranks and shows them.")] = None,
-    sort: Annotated[
-        Sort, Field(description="By report; by end of test when end_from or end_to is given.")
-    ] = "newest",
+    sort: Annotated[Sort, Field(description="By report; by end of test with end_from or end_to.")] = "newest",
     cursor: Cursor = None,
     limit: Annotated[int, Field(ge=1, le=100, description="Bugs per page, 1 to 100.")] = 20,
 ) -> BugPage:
@@ -185,32 +200,6 @@ def list_bugs(
 
     get tells all about one bug. For what needs a decision now use triage_queue, to find words use search.
     """
-    ended = end_from is not None or end_to is not None
-    reported = reported_from is not None or reported_to is not None
-    given = {
-        "product_id": product_id,
-        "test_ids": test_ids,
-        "feature_ids": feature_ids,
-        "reporter_ids": [person_id(name) for name in reporters],
-        "levels": levels,
-        "kinds": kinds,
-        "statuses": statuses,
-        "known": known,
-        "exported": exported,
-        "rejection_reason": containing(rejection_reason),
-        "device": containing(device),
-        "device_category": containing(device_category),
-        "operating_system": containing(operating_system),
-        "browser": containing(browser),
-        "test_environment_id": test_environment_id,
-        "text": matching(conn, "bug", text, product_id),
-        "reported_from": day_begins(reported_from),
-        "reported_before": day_ends(reported_to),
-        "reported": reported or None,
-        "ended": ended or None,
-        "ended_product": True if ended and product_id is not None else None,
-        "end_from": day_begins(end_from),
-        "end_before": day_ends(end_to),
-    }
-    order = f"{sort} end" if ended else f"{sort} report" if reported else sort
+    given = _values(conn, locals())
+    order = f"{sort} end" if given["ended"] else f"{sort} report" if given["reported"] else sort
     return BugPage.model_validate(_listing.page(conn, given, order=order, cursor=cursor, limit=limit))

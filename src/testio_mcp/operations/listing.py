@@ -8,7 +8,7 @@ takes a second statement, which says why it is empty.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -93,9 +93,11 @@ class Listing:
     ) -> dict[str, Any]:
         """What a `Page` holds: the records that match what was `given` (None and empty lists match all).
 
+        Of what was given, only the names of filters count.
+
         Raises `BadInput` for a foreign cursor, `NotFound` when nothing matches because a given id is unknown.
         """
-        values = {name: value for name, value in given.items() if value is not None and value != []}
+        values = {name: given[name] for name in self.names if given.get(name) not in (None, [])}
         way = self.orders[order]
         position = _position(way, cursor, values)
         branches = len(set(values[self.split[0]])) if self.split and self.split[0] in values else 0
@@ -113,6 +115,11 @@ class Listing:
         following = encode_cursor(*map(_in_cursor, last)) if len(rows) > limit else None
         items = [dict(zip(names, row, strict=False)) for row in rows[:limit]]
         return {"items": items, "next_cursor": following, "as_of": moment, **_total(total)}
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The names of all filters."""
+        return frozenset(self.filters).union(*(part.filters for part in self.parts))
 
     def _nothing(self, conn: Connection, values: dict[str, Any], order: str) -> dict[str, Any]:
         asked = [name for name in self.known if name in values]

@@ -3,13 +3,19 @@
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Index
+from sqlalchemy import Index, text
 from sqlmodel import Field, Relationship, SQLModel
 
 from testio_mcp.database.tables.columns import DeviceColumns, Mirrored, json_text, key, part_of, ref, when
 
 if TYPE_CHECKING:
     from testio_mcp.database.tables.exploratory import Test
+
+
+BACKLOG = text(
+    "status IN ('accepted', 'auto_accepted') AND exported_at IS NULL AND external_idx IS NULL AND gone_at IS NULL"
+)
+"""Bugs that were accepted and are in nobody's tracker yet; a query says it in the same words to be quick."""
 
 
 class Bug(Mirrored, table=True):
@@ -23,6 +29,8 @@ class Bug(Mirrored, table=True):
         # What stands after the id lets a filter read the index alone.
         Index(None, "product_id", "id", "status", "level", "kind", "is_known", "gone_at"),
         Index(None, "status", "id", "level", "gone_at", "rejection_reason"),
+        Index(None, "feature_id", "id"),
+        Index(None, "product_id", "reported_at", "id", "exported_at", sqlite_where=BACKLOG, postgresql_where=BACKLOG),
         # Counts by group read these alone.
         Index(None, "product_id", "gone_at", "status", "level", "kind"),
         Index(None, "feature_id", "gone_at", "status", "level", "kind"),

@@ -1,5 +1,8 @@
 """indexes for lists and summaries"""
 
+from collections.abc import Sequence
+
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0003"
@@ -7,11 +10,16 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
+BACKLOG = (
+    "status IN ('accepted', 'auto_accepted') AND exported_at IS NULL AND external_idx IS NULL AND gone_at IS NULL"
+)
+WAITING = ("product_id", "reported_at", "id", "exported_at")
 NEW = (
     ("bug", "reported_at", "id"),
     ("bug", "product_id", "id", "status", "level", "kind", "is_known", "gone_at"),
     ("bug", "status", "id", "level", "gone_at", "rejection_reason"),
     ("bug", "product_id", "gone_at", "status", "level", "kind"),
+    ("bug", "feature_id", "id"),
     ("bug", "feature_id", "gone_at", "status", "level", "kind"),
     ("bug", "author_id", "gone_at", "product_id", "status", "level", "reported_at"),
     ("test", "product_id", "sort_at", "id", "testing_type", "gone_at"),
@@ -38,10 +46,19 @@ OLD = (
 def upgrade() -> None:
     """Apply the revision."""
     _replace(OLD, NEW)
+    op.create_index(
+        op.f(_name("bug", WAITING)),
+        "bug",
+        list(WAITING),
+        unique=False,
+        sqlite_where=sa.text(BACKLOG),
+        postgresql_where=sa.text(BACKLOG),
+    )
 
 
 def downgrade() -> None:
     """Take the revision back."""
+    op.drop_index(op.f(_name("bug", WAITING)), table_name="bug")
     _replace(NEW, OLD)
 
 
@@ -52,5 +69,5 @@ def _replace(old: tuple[tuple[str, ...], ...], new: tuple[tuple[str, ...], ...])
         op.create_index(op.f(_name(table, columns)), table, list(columns), unique=False)
 
 
-def _name(table: str, columns: list[str]) -> str:
+def _name(table: str, columns: Sequence[str]) -> str:
     return f"ix_{table}_{'_'.join(columns)}"
