@@ -149,7 +149,7 @@ def _values(conn: Connection, asked: dict[str, Any]) -> dict[str, Any]:
     ended = asked["end_from"] is not None or asked["end_to"] is not None
     reported = asked["reported_from"] is not None or asked["reported_to"] is not None
     return {
-        **asked,
+        **{name: asked[name] for name in _listing.names & asked.keys()},
         **{name: containing(asked[name]) for name in ("rejection_reason", *_listing.parts[0].filters)},
         "reporter_ids": [person_id(name) for name in asked["reporters"]],
         "text": matching(conn, "bug", asked["text"], asked["product_id"]),

@@ -93,15 +93,15 @@ class Listing:
     ) -> dict[str, Any]:
         """What a `Page` holds: the records that match what was `given` (None and empty lists match all).
 
-        Of what was given, only the names of filters count.
+        What is given under a name that no filter has is for the variables of columns and joins.
 
         Raises `BadInput` for a foreign cursor, `NotFound` when nothing matches because a given id is unknown.
         """
-        values = {name: given[name] for name in self.names if given.get(name) not in (None, [])}
+        values = {name: value for name, value in given.items() if value not in (None, [])}
         way = self.orders[order]
         position = _position(way, cursor, values)
         branches = len(set(values[self.split[0]])) if self.split and self.split[0] in values else 0
-        statement = _page(self, frozenset(values), order, position is not None, branches)
+        statement = _page(self, self.names.intersection(values), order, position is not None, branches)
         binds = values | {"limit": limit + 1} | {f"last_{n}": key for n, key in enumerate(position or ())}
         if self.split and branches > 1:
             binds |= {f"branch_{n}": value for n, value in enumerate(dict.fromkeys(values[self.split[0]]))}
@@ -123,7 +123,8 @@ class Listing:
 
     def _nothing(self, conn: Connection, values: dict[str, Any], order: str) -> dict[str, Any]:
         asked = [name for name in self.known if name in values]
-        total, moment, *found = fetch(conn, _empty(self, frozenset(values), order, tuple(asked)), values)[0]
+        statement = _empty(self, self.names.intersection(values), order, tuple(asked))
+        total, moment, *found = fetch(conn, statement, values)[0]
         for name, count in zip(asked, found, strict=True):
             if not count:
                 _, what, step = self.known[name]
