@@ -1,23 +1,29 @@
-"""The calls that are measured: an operation with arguments, and the same statements on bare sqlite3."""
+"""The calls that are measured: every operation that reads, with arguments that exist in the store."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Connection, event
-
-from testio_mcp.app import App
-from testio_mcp.database.engine import create_sqlite_reader
 from testio_mcp.operations.paging import encode_cursor
 from testio_mcp.operations.registry import Operation, operations
-from testio_mcp.settings import load_settings
 
-T = TypeVar("T")
-_LARGEST = "SELECT product_id, tests FROM product_count ORDER BY tests DESC, product_id LIMIT 1"
-_NTH = "SELECT sort_at, id FROM test {where} ORDER BY sort_at DESC, id DESC LIMIT 1 OFFSET ?"
+Group = Literal["page", "count", "summary", "search"]
+"""Pages of lists; lists that count what belongs to their records; all about one thing; searches and triage_queue."""
+
+_GROUPS: dict[str, Group] = {
+    "list_people": "count",
+    "list_features": "count",
+    "list_user_stories": "count",
+    "list_test_environments": "count",
+    "list_changes": "count",
+    "search": "search",
+    "triage_queue": "search",
+}
 
 
 @dataclass(frozen=True)
@@ -33,73 +39,224 @@ class Case:
         """The operation that is called."""
         return operations()[self.operation]
 
+    @property
+    def group(self) -> Group:
+        """Which targets it is held against."""
+        return _GROUPS.get(self.operation, "page" if self.operation.startswith("list_") else "summary")
 
-def cases_of(path: Path) -> dict[str, Case]:
-    """Pages of 20 under every kind of filter, at the beginning and in the middle, by name."""
+    @property
+    def path(self) -> str:
+        """Its path over REST, ids filled in."""
+        return f"/api{self.definition.path.format(**self.arguments)}"
+
+    @property
+    def query(self) -> dict[str, Any]:
+        """The arguments that are not in the path."""
+        return {name: value for name, value in self.arguments.items() if f"{{{name}}}" not in self.definition.path}
+
+    @property
+    def tool(self) -> tuple[str, dict[str, Any]] | None:
+        """The MCP tool that answers it, and what that takes; None for what is no tool unless asked for."""
+        if not self.definition.by_default:
+            return None
+        if self.definition.about:
+            return "get", {"kind": self.definition.about, "id": next(iter(self.arguments.values()))}
+        return self.operation, self.arguments
+
+
+class Known(NamedTuple):
+    """What the cases are about: the largest product and what there is most of, a rare kind, and middles of lists."""
+
+    product_id: int
+    feature_id: int
+    user_story_id: int
+    person_id: int
+    reporter: str
+    contact: str
+    environment_id: int
+    test_id: int
+    run_test_id: int
+    bug_id: int
+    rare_kind: str
+    rare_word: str
+    middle: str
+    product_middle: str
+    bug_middle: str
+    product_bug_middle: str
+
+
+_LARGEST = "SELECT product_id FROM product_count ORDER BY tests DESC, product_id LIMIT 1"
+_HALF = "LIMIT 1 OFFSET (SELECT count(*) / 2 FROM"
+_MIDDLE_TEST = f"SELECT sort_at, id FROM test {{0}} ORDER BY sort_at DESC, id DESC {_HALF} test {{0}})"
+_MIDDLE_BUG = f"SELECT id FROM bug {{0}} ORDER BY id DESC {_HALF} bug {{0}})"
+_MOST = "SELECT {0} FROM {1} WHERE {0} IS NOT NULL GROUP BY {0} ORDER BY count(*) DESC, {0} LIMIT 1"
+_NAME = "SELECT name FROM person WHERE id = ?"
+_RARE = "SELECT kind FROM bug WHERE product_id = ? GROUP BY kind ORDER BY count(*), kind LIMIT 1"
+_WORD = "SELECT external_idx FROM bug WHERE external_idx IS NOT NULL ORDER BY id LIMIT 1"
+
+
+@lru_cache(maxsize=8)
+def known_in(path: Path) -> Known:
+    """What a store holds that calls can be about."""
     with closing(sqlite3.connect(path)) as db:
-        product_id, tests = db.execute(_LARGEST).fetchone()
-        total = db.execute("SELECT sum(tests) FROM product_count").fetchone()[0]
-        middle, test_id = _nth(db, "", total // 2)
-        of_product, _ = _nth(db, f"WHERE product_id = {product_id}", tests // 2)
-    filters: dict[str, dict[str, Any]] = {
+
+        def one(statement: str, *values: object) -> Any:
+            return db.execute(statement, values).fetchone()[0]
+
+        product_id = one(_LARGEST)
+        of_product = f"WHERE product_id = {product_id}"
+        person_id = one(_MOST.format("author_id", "bug"))
+        middle = db.execute(_MIDDLE_TEST.format("")).fetchone()
+        bug_id = one(_MIDDLE_BUG.format(""))
+        return Known(
+            product_id=product_id,
+            feature_id=one(_MOST.format("feature_id", "bug")),
+            user_story_id=one(_MOST.format("user_story_id", "execution")),
+            person_id=person_id,
+            reporter=one(_NAME, person_id),
+            contact=one(_NAME, one(_MOST.format("created_by_id", "test"))),
+            environment_id=one(_MOST.format("test_environment_id", "test")),
+            test_id=middle[1],
+            run_test_id=one("SELECT max(test_id) FROM execution WHERE status = 'passed'"),
+            bug_id=bug_id,
+            rare_kind=one(_RARE, product_id),
+            rare_word=one(_WORD).removeprefix("QA-"),
+            middle=encode_cursor(*middle),
+            product_middle=encode_cursor(*db.execute(_MIDDLE_TEST.format(of_product)).fetchone()),
+            bug_middle=encode_cursor(bug_id),
+            product_bug_middle=encode_cursor(one(_MIDDLE_BUG.format(of_product))),
+        )
+
+
+@lru_cache(maxsize=8)
+def cases_of(path: Path) -> MappingProxyType[str, Case]:
+    """All cases of a store, by name: pages of 20 where the operation is a list."""
+    known = known_in(path)
+    listed: dict[str, dict[str, dict[str, Any]]] = {
+        "list_products": {"": {}},
+        "list_tests": _tests(known),
+        "list_bugs": _bugs(known) | _dated_bugs(known),
+        "list_executions": _executions(known),
+        "list_test_templates": {"": {}},
+        "list_problems": {"": {}},
+        "list_features": {"": {}, "product": {"product_id": known.product_id}, "untested": {"tested": False}},
+        "list_user_stories": {"": {}, "product": {"product_id": known.product_id}},
+        "list_people": {"": {}, "testers": {"role": "tester"}, "contacts": {"role": "contact"}},
+        "list_test_environments": {"": {}, "product": {"product_id": known.product_id}},
+        "list_changes": _changes(known),
+        "triage_queue": {"": {}, "product": {"product_id": known.product_id}},
+    }
+    cases = [
+        Case(", ".join(filter(None, (operation, name))), operation, {"limit": 20, **given})
+        for operation, calls in listed.items()
+        for name, given in calls.items()
+    ]
+    cases += [Case(f"search, {name}", "search", given) for name, given in _searches(known).items()]
+    return MappingProxyType({case.name: case for case in (*cases, *_summaries(known))})
+
+
+def _tests(known: Known) -> dict[str, dict[str, Any]]:
+    product = {"product_id": known.product_id}
+    return {
         "no filter": {},
-        "middle": {"cursor": middle},
-        "product": {"product_id": product_id},
-        "product, middle": {"product_id": product_id, "cursor": of_product},
+        "middle": {"cursor": known.middle},
+        "product": product,
+        "product, middle": {**product, "cursor": known.product_middle},
         "one status": {"statuses": ["archived"]},
         "rare status": {"statuses": ["cancelled"]},
         "two statuses": {"statuses": ["running", "archived"]},
-        "product, two statuses": {"product_id": product_id, "statuses": ["locked", "archived"]},
+        "product, two statuses": {**product, "statuses": ["locked", "archived"]},
         "type": {"testing_types": ["usability"]},
         "dates": {"end_from": "2026-01-01", "end_to": "2026-06-30"},
         "oldest": {"sort": "oldest"},
+        "feature": {"feature_ids": [known.feature_id]},
+        "contact": {"contacts": [known.contact]},
+        "environment": {"test_environment_id": known.environment_id},
     }
-    cases = [Case("list_products", "list_products", {"limit": 20})]
-    cases += [Case(f"list_tests, {name}", "list_tests", {"limit": 20, **given}) for name, given in filters.items()]
-    cases.append(Case("get_test", "get_test", {"test_id": test_id}))
-    return {case.name: case for case in cases}
 
 
-def _nth(db: sqlite3.Connection, where: str, number: int) -> tuple[str, int]:
-    """The cursor after the test at this place of the list, and its id."""
-    sort_at, test_id = db.execute(_NTH.format(where=where), (number,)).fetchone()
-    return encode_cursor(sort_at, test_id), test_id
+def _bugs(known: Known) -> dict[str, dict[str, Any]]:
+    product = {"product_id": known.product_id}
+    return {
+        "no filter": {},
+        "middle": {"cursor": known.bug_middle},
+        "product": product,
+        "product, middle": {**product, "cursor": known.product_bug_middle},
+        "one status": {"statuses": ["accepted"]},
+        "open or question, critical": {"statuses": ["open", "question"], "levels": ["critical"]},
+        "product, accepted": {**product, "statuses": ["accepted"]},
+        "level": {"levels": ["high"]},
+        "kind": {"kinds": ["visual"]},
+        "product, rare kind": {**product, "kinds": [known.rare_kind]},
+        "known": {"known": True},
+        "exported": {"exported": True},
+        "rejection reason": {"rejection_reason": "duplicate"},
+        "operating system": {"operating_system": "ios"},
+        "device": {"device": "galaxy"},
+        "device category": {"device_category": "watch"},
+        "browser": {"browser": "safari"},
+        "environment": {"test_environment_id": known.environment_id},
+        "test": {"test_ids": [known.test_id]},
+        "feature": {"feature_ids": [known.feature_id]},
+        "reporter": {"reporters": [known.reporter]},
+        "rare word": {"text": known.rare_word},
+        "oldest": {"sort": "oldest"},
+    }
 
 
-class _Recorder:
-    """A store that runs reads at once and keeps the statements that reach SQLite, with their values in them."""
-
-    def __init__(self, path: Path) -> None:
-        self.statements: list[str] = []
-        self.settings = load_settings(db_path=path, database_url=None)
-        self.refreshes = False
-        self._engine = create_sqlite_reader(path, 1)
-        event.listen(self._engine, "connect", lambda db, _: db.set_trace_callback(self.statements.append))
-
-    @property
-    def store(self) -> "_Recorder":
-        """The store of the app that this stands in for; its copy counts as fresh."""
-        return self
-
-    async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run the read."""
-        with self._engine.connect() as connection:
-            self.statements.clear()
-            return work(connection)
+def _dated_bugs(known: Known) -> dict[str, dict[str, Any]]:
+    """Bugs by report, and by the end of their tests."""
+    reported = {"reported_from": "2026-01-01", "reported_to": "2026-06-30"}
+    ended = {"end_from": "2026-01-01", "end_to": "2026-06-30"}
+    product = {"product_id": known.product_id}
+    return {
+        "reported": reported,
+        "product, reported": {**product, **reported},
+        "ended": ended,
+        "product, ended": {**product, **ended},
+    }
 
 
-async def statements_of(path: Path, case: Case) -> list[str]:
-    """The statements that a call sends."""
-    recorder = _Recorder(path)
-    await case.definition.run(cast(App, recorder), case.arguments)
-    return recorder.statements
+def _executions(known: Known) -> dict[str, dict[str, Any]]:
+    return {
+        "no filter": {},
+        "product": {"product_id": known.product_id},
+        "test": {"test_ids": [known.run_test_id]},
+        "user story": {"user_story_ids": [known.user_story_id]},
+        "two statuses": {"statuses": ["failed", "blocked"]},
+        "tester": {"testers": [known.reporter]},
+        "operating system": {"operating_system": "ios"},
+    }
 
 
-def bare(db: sqlite3.Connection, statements: list[str]) -> list[list[dict[str, Any]]]:
-    """Run the statements in this thread and fetch every row as a dictionary."""
-    answer = []
-    for statement in statements:
-        cursor = db.execute(statement)
-        names = [column[0] for column in cursor.description]
-        answer.append([dict(zip(names, row, strict=True)) for row in cursor])
-    return answer
+def _changes(known: Known) -> dict[str, dict[str, Any]]:
+    """All that the change log holds, that of one product, and that of the last run."""
+    since = {"since": "2026-10-01"}
+    return {"all": since, "product": {**since, "product_id": known.product_id}, "one run": {"run_id": 2}}
+
+
+def _searches(known: Known) -> dict[str, dict[str, Any]]:
+    return {
+        "common word": {"query": "button"},
+        "common beginning": {"query": "dis"},
+        "rare word": {"query": known.rare_word},
+        "two words": {"query": "voucher landscape"},
+        "product": {"query": "button", "product_id": known.product_id},
+        "no spaces": {"query": "反応しない"},
+        "dates": {"query": "button", "date_from": "2026-01-01", "date_to": "2026-06-30"},
+        "phrase or beginning": {"query": 'title:"does not react" OR voucher*', "raw": True},
+    }
+
+
+def _summaries(known: Known) -> Iterator[Case]:
+    for kind in ("product", "test", "bug", "feature", "user_story", "person"):
+        yield Case(f"get_{kind}", f"get_{kind}", {f"{kind}_id": getattr(known, f"{kind}_id")})
+    matrices: dict[str, dict[str, Any]] = {
+        "product": {"product_id": known.product_id},
+        "product, devices": {"product_id": known.product_id, "by": "device"},
+        "problems": {"product_id": known.product_id, "only": "problems"},
+        "test": {"test_id": known.run_test_id},
+    }
+    for name, given in matrices.items():
+        yield Case(f"execution_matrix, {name}", "execution_matrix", given)
+    yield Case("get_status", "get_status", {})

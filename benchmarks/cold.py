@@ -1,12 +1,12 @@
 """First calls: of a new process, on a new connection, and with the store's pages out of the system's cache."""
 
 import random
-import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
 
-from benchmarks.cases import bare, cases_of, statements_of
+from benchmarks.bare import bare, connect, statements_of
+from benchmarks.cases import cases_of
 from benchmarks.machine import evict
 from benchmarks.measure import Series
 from benchmarks.programs import PRODUCT, served, stdio_client
@@ -61,7 +61,7 @@ async def _samples(path: Path, folder: Path, is_cold: bool) -> dict[str, float]:
     if is_cold:
         evict(path)
     start = time.perf_counter()
-    with closing(sqlite3.connect(path)) as db:
+    with closing(connect(path)) as db:
         bare(db, statements)
         samples["new connection, bare sqlite3"] = time.perf_counter() - start
     return samples

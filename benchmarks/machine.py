@@ -2,10 +2,12 @@
 
 import os
 import platform
+import re
 import sqlite3
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".bench"
@@ -37,6 +39,16 @@ def _processor() -> str:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.machine()
+
+
+def memory_of(process: int, what: Literal["VmRSS", "VmHWM"]) -> float:
+    """The memory that a process holds now (`VmRSS`) or held at most so far, in MB; 0 for one that has ended."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except FileNotFoundError:
+        return 0.0
+    found = re.search(rf"{what}:\s+(\d+) kB", status)
+    return int(found[1]) / 1024 if found else 0.0
 
 
 def evict(path: Path) -> bool:

@@ -2,11 +2,11 @@
 
 import asyncio
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.machine import memory_of
 from benchmarks.measure import Series
 from benchmarks.programs import environment
 from benchmarks.report import Section, Target, medians, spread, table
@@ -58,26 +58,14 @@ async def _copy(url: str, store: Path) -> tuple[float, float, Series, Series]:
         beside = Series()
         peak = 0.0
         while not ended.done():
-            peak = _peak(child) or peak
+            # What `wait4` tells counts the process that started it as well.
+            peak = memory_of(child, "VmHWM") or peak
             beside.rounds.append(await _reads(app, calls=5))
         _, status = await ended
         assert os.waitstatus_to_exitcode(status) == 0
         seconds = loop.time() - start
         quiet = Series([await _reads(app) for _ in range(8)])
     return seconds, peak, beside, quiet
-
-
-def _peak(child: int) -> float:
-    """The most memory that a living process held so far, in MB; 0 for one that has ended.
-
-    What `wait4` tells counts the process that started it as well.
-    """
-    try:
-        status = Path(f"/proc/{child}/status").read_text()
-    except FileNotFoundError:
-        return 0
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return int(found[1]) / 1024 if found else 0.0
 
 
 async def _reads(app: App, calls: int = 20) -> list[float]:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import cold, memory, plans, questions, serving, startup, syncing, writing
+from benchmarks import cold, crowd, memory, plans, questions, serving, startup, syncing, writing
 from benchmarks.report import Section
 from benchmarks.serving import Load
 
@@ -14,8 +14,9 @@ from benchmarks.serving import Load
 class Effort:
     """How much is measured.
 
-    Sizes in tests, rounds and calls per round, products with tests to sync, and tests of the accounts whose sync is
-    watched for its memory.
+    Sizes in tests, rounds and calls per round, products with tests to sync, tests of the accounts whose sync is
+    watched for its memory, clients of the server whose memory is, and of how many combinations of filters one is
+    looked at.
     """
 
     sizes: tuple[int, ...]
@@ -27,12 +28,14 @@ class Effort:
     written_tests: int
     synced: tuple[int, int]
     remembered: tuple[int, ...]
+    crowd: int
+    every_plan: int
 
 
 FULL = Effort(
-    (2_000, 40_000, 400_000), 8, 30, Load((1, 8, 32), 1.0, 4, 100), 6, 15, 2_000, (5, 200), (2_000, 100_000)
+    (2_000, 40_000, 400_000), 6, 15, Load((1, 8, 32), 1.0, 4, 100), 6, 15, 2_000, (5, 200), (2_000, 100_000), 32, 1
 )
-QUICK = Effort((40,), 1, 2, Load((1, 2), 0.01, 1, 4), 1, 1, 40, (1, 4), (4, 8))
+QUICK = Effort((40,), 1, 2, Load((1, 2), 0.01, 1, 4), 1, 1, 40, (1, 4), (4, 8), 2, 11)
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,16 @@ async def _operations(bench: Bench) -> Section:
 
 async def _plans(bench: Bench) -> Section:
     largest = max(bench.stores)
-    return await plans.measure(bench.stores[largest], largest)
+    return await plans.measure(bench.stores[largest], largest, bench.effort.every_plan)
 
 
 async def _serving(bench: Bench) -> Section:
     return await serving.measure(bench.stores, bench.folder, bench.effort.load)
+
+
+async def _crowd(bench: Bench) -> Section:
+    largest = max(bench.stores)
+    return await crowd.measure(bench.stores[largest], largest, bench.folder, bench.effort.crowd)
 
 
 async def _first_calls(bench: Bench) -> Section:
@@ -87,6 +95,7 @@ PARTS: dict[str, Callable[[Bench], Awaitable[Section]]] = {
     "operations": _operations,
     "plans": _plans,
     "serving": _serving,
+    "crowd": _crowd,
     "first-calls": _first_calls,
     "start": _start,
     "writing": _writing,

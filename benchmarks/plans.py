@@ -2,82 +2,145 @@
 
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import Case, cases_of, statements_of
+from benchmarks.bare import Recorder, connect
+from benchmarks.cases import Case, cases_of, known_in
 from benchmarks.measure import quantile
 from benchmarks.report import Section, Target, ms, table
+from testio_mcp.operations.paging import encode_cursor
 
-_ABOUT = """\
+_BOUNDED = {
+    "test_ids": "all that belongs to some tests",
+    "feature_ids": "all that belongs to some features",
+    "user_story_ids": "all runs of some user stories",
+    "reporters": "all bugs by some people",
+    "testers": "all runs by some people",
+    "contacts": "all tests by some people",
+    "test_environment_id": "all tests on an environment",
+}
+"""What may be sorted before the page is cut, by the argument that bounds it."""
+_LARGE = ("list_tests", "list_bugs", "list_executions")
+_WALKS = {"SCAN test", "SCAN bug", "SCAN execution"}
+_ENOUGH = 0.5
+_SHOWN = 12
+_ABOUT = f"""\
 `EXPLAIN QUERY PLAN` of every statement of `list_tests` under every combination of product, statuses (none, one, two),
-types, dates, order and cursor, and of the other reads. A plan fails when it walks the table of tests or bugs without
-an index, or sorts before it cuts the page. The times are of the statements on bare sqlite3, in milliseconds; a
-combination that matches next to nothing has to look at its whole range of the index."""
+types, dates, order and cursor, of `list_bugs` under every combination of product, statuses, levels, kinds, dates of
+reports and of ends, order and cursor, and of the other reads. A plan fails when it walks the table of tests, bugs or
+executions without an index although something chooses among its rows, or sorts before it cuts the page. Sorts of
+{", ".join(_BOUNDED.values())}, of lists of few records, and of what waits in the triage queue are known and bounded.
+The times are of the statements on bare sqlite3, in milliseconds; a combination that matches next to nothing has to
+look at its whole range of the index."""
 
 
-async def measure(path: Path, tests: int) -> Section:
-    """Check all plans and time them."""
-    with closing(sqlite3.connect(path)) as db:
-        bad, timed = [], {}
-        for case in (*cases_of(path).values(), *_combinations(path)):
-            statements = await statements_of(path, case)
-            bad += [f"{case.name}: {line}" for statement in statements for line in _faults(db, statement)]
+async def measure(path: Path, tests: int, every: int) -> Section:
+    """Check every so many-th plan of the combinations, and all others, and time them."""
+    faults: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+    timed = {}
+    faulty = 0
+    with closing(connect(path)) as db, closing(Recorder(path)) as recorder:
+        for case in (*cases_of(path).values(), *islice(_combinations(path), 0, None, every)):
+            statements = await recorder.statements_of(case)
+            found = {line for statement in statements for line in _faults(db, case, statement)}
+            faults.update(found)
+            faulty += bool(found)
+            for line in found:
+                examples.setdefault(line, case.name)
             timed[case.name] = _median(db, statements)
-    slowest = sorted(timed, key=lambda name: timed[name], reverse=True)[:5]
+    slowest = sorted(timed, key=lambda name: timed[name], reverse=True)[:_SHOWN]
     section = Section("Plans", f"{_ABOUT} Store: {tests:,} tests.")
     section.tables.append(table(("slowest combinations", "p50"), ([name, ms(timed[name])] for name in slowest)))
-    section.tables += ["\n".join(f"- {line}" for line in bad)] if bad else []
-    found = f"{len(timed)} plans, {len(bad)} faults"
-    section.targets.append(Target("lists read an index in order", "every plan", found, not bad))
+    if faults:
+        rows = ([line, str(count), examples[line]] for line, count in faults.most_common())
+        section.tables.append(table(("fault", "plans", "the first of them"), rows))
+    said = f"{len(timed)} plans, {faulty} with faults"
+    section.targets.append(Target("lists read an index in order", "every plan", said, not faults))
     return section
 
 
 def _combinations(path: Path) -> Iterator[Case]:
-    known = cases_of(path)
-    one_product = known["list_tests, product"].arguments
-    middle = known["list_tests, product, middle"].arguments
-    filters: tuple[tuple[dict[str, Any], ...], ...] = (
-        ({}, {"product_id": one_product["product_id"]}),
+    yield from _all_of("list_tests", _of_tests(path))
+    for order in ("newest", "oldest"):
+        for dates, cursor in _dates_of_bugs(path, order):
+            yield from _all_of("list_bugs", (*_of_bugs(path), ({"sort": order},), (dates,), ({}, {"cursor": cursor})))
+
+
+def _of_tests(path: Path) -> tuple[tuple[dict[str, Any], ...], ...]:
+    known = known_in(path)
+    return (
+        ({}, {"product_id": known.product_id}),
         ({}, {"statuses": ["archived"]}, {"statuses": ["cancelled", "locked"]}),
         ({}, {"testing_types": ["usability", "custom"]}),
         ({}, {"end_from": "2024-01-01"}, {"end_from": "2025-01-01", "end_to": "2025-12-31"}),
         ({}, {"sort": "oldest"}),
-        ({}, {"cursor": middle["cursor"]}),
+        ({}, {"cursor": known.product_middle}),
     )
-    for parts in product(*filters):
+
+
+def _of_bugs(path: Path) -> tuple[tuple[dict[str, Any], ...], ...]:
+    return (
+        ({}, {"product_id": known_in(path).product_id}),
+        ({}, {"statuses": ["accepted"]}, {"statuses": ["open", "rejected"]}),
+        ({}, {"levels": ["critical", "high"]}),
+        ({}, {"kinds": ["visual", "usability"]}),
+    )
+
+
+def _dates_of_bugs(path: Path, order: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """Dates of reports and of ends, with a cursor as each of them orders the list."""
+    reported = {"reported_from": "2025-01-01", "reported_to": "2025-12-31"}
+    ended = {"end_from": "2025-01-01", "end_to": "2025-12-31"}
+    moment = "2025-07-01T00:00:00.000000Z"
+    yield {}, known_in(path).bug_middle
+    yield reported, encode_cursor(moment, 0)
+    yield {"reported_from": "2024-01-01"}, encode_cursor(moment, 0)
+    yield ended, encode_cursor(moment, 0, 0)
+    yield {"end_from": "2024-01-01"}, encode_cursor(moment, 0, 0)
+    yield ended | {"reported_from": "2025-01-01"}, encode_cursor(moment, 0, 0)
+
+
+def _all_of(operation: str, choices: tuple[tuple[dict[str, Any], ...], ...]) -> Iterator[Case]:
+    for parts in product(*choices):
         arguments: dict[str, Any] = {"limit": 20}
         for part in parts:
             arguments |= part
-        yield Case(f"list_tests, {_said(arguments)}", "list_tests", arguments)
+        yield Case(f"{operation}, {_said(arguments)}", operation, arguments)
 
 
 def _said(arguments: dict[str, Any]) -> str:
     words = [
         name if name in ("cursor", "product_id") else f"{name} {value}"
         for name, value in arguments.items()
-        if name != "limit"
+        if name != "limit" and value != "newest"
     ]
     return " + ".join(words).replace("[", "").replace("]", "").replace("'", "") or "nothing"
 
 
-def _faults(db: sqlite3.Connection, statement: str) -> Iterator[str]:
+def _faults(db: sqlite3.Connection, case: Case, statement: str) -> Iterator[str]:
     """What is wrong with a plan: a walk over a large table, or a sort in the part that cuts the page."""
+    chooses = bool(case.arguments.keys() - {"limit", "cursor", "sort"})
+    is_large = case.operation in _LARGE and not case.arguments.keys() & _BOUNDED.keys()
     parents: dict[int, str] = {}
     for step, parent, _, what in db.execute(f"EXPLAIN QUERY PLAN {statement}"):
         parents[step] = what
-        if what in ("SCAN test", "SCAN bug"):
-            yield what
-        if what.startswith("USE TEMP B-TREE FOR ORDER BY") and parents.get(parent, "").startswith("MATERIALIZE"):
-            yield f"{what} below {parents[parent]}"
+        above = parents.get(parent, "")
+        if what in _WALKS and chooses:
+            yield f"{what} to {'cut the page' if above.startswith('MATERIALIZE') else 'count'}"
+        if is_large and what.startswith("USE TEMP B-TREE FOR ORDER BY") and above.startswith("MATERIALIZE"):
+            yield "sort before the page is cut"
 
 
 def _median(db: sqlite3.Connection, statements: list[str]) -> float:
-    samples = []
-    for _ in range(5):
+    """Seconds, of five times; of fewer where that would take long."""
+    samples: list[float] = []
+    while len(samples) < 5 and sum(samples) < _ENOUGH:
         start = time.perf_counter()
         for statement in statements:
             db.execute(statement).fetchall()

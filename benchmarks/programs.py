@@ -9,7 +9,7 @@ import urllib.parse
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
@@ -19,6 +19,7 @@ from testio_mcp.app import App, open_app
 from testio_mcp.settings import load_settings
 
 PRODUCT = ("-m", "testio_mcp")
+HTTP = (*PRODUCT, "serve", "--transport", "http", "--port", "0")
 BARE = ("-m", "benchmarks.bare_server")
 _ADDRESS = re.compile(rb"MCP at (http://[^/]+)/mcp")
 
@@ -58,9 +59,16 @@ async def stdio_client(arguments: tuple[str, ...], db: Path | None, folder: Path
         yield client
 
 
+class Server(NamedTuple):
+    """A server on loopback: its address and the number of its process."""
+
+    url: str
+    process: int
+
+
 @asynccontextmanager
-async def http_server(arguments: tuple[str, ...], db: Path | None, folder: Path) -> AsyncIterator[str]:
-    """The address of a new server on loopback."""
+async def http_server(arguments: tuple[str, ...], db: Path | None, folder: Path) -> AsyncIterator[Server]:
+    """A new server."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *arguments,
@@ -75,7 +83,7 @@ async def http_server(arguments: tuple[str, ...], db: Path | None, folder: Path)
         while not (found := _ADDRESS.search(line := await process.stderr.readline())):
             assert line, "the server ended before it listened"
         draining = asyncio.create_task(process.stderr.read())
-        yield found[1].decode()
+        yield Server(found[1].decode(), process.pid)
     finally:
         if process.returncode is None:
             process.terminate()

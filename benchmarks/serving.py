@@ -15,7 +15,7 @@ from mcp.client import Client
 
 from benchmarks.cases import Case, cases_of
 from benchmarks.measure import Series, ratio
-from benchmarks.programs import BARE, PRODUCT, RestCaller, http_server, served, stdio_client
+from benchmarks.programs import BARE, HTTP, PRODUCT, RestCaller, http_server, served, stdio_client
 from benchmarks.report import Section, Target, medians, ms, spread, table, times
 from testio_mcp.app import App
 
@@ -130,8 +130,7 @@ async def _doors(opened: AsyncExitStack, tests: int, path: Path, folder: Path, c
     cases = [cases_of(path)[name] for name in _MIX]
     app = await opened.enter_async_context(served(path))
     stdio = await opened.enter_async_context(stdio_client(PRODUCT, path, folder))
-    arguments = (*PRODUCT, "serve", "--transport", "http", "--port", "0")
-    url = await opened.enter_async_context(http_server(arguments, path, folder))
+    url = (await opened.enter_async_context(http_server(HTTP, path, folder))).url
     return [
         Door("operation", tests, _run_on(app), cases),
         Door("stdio", tests, _call([stdio]), cases, "bare SDK, stdio"),
@@ -150,7 +149,7 @@ async def _bare_doors(
     file = folder / "reply.json"
     file.write_text(json.dumps({"text": reply.content[0].text, "structured": reply.structured_content}))
     stdio = await opened.enter_async_context(stdio_client((*BARE, str(file)), None, folder))
-    url = await opened.enter_async_context(http_server((*BARE, str(file), "--http"), None, folder))
+    url = (await opened.enter_async_context(http_server((*BARE, str(file), "--http"), None, folder))).url
     return [
         Door("bare SDK, stdio", 0, _call([stdio]), [case]),
         Door("bare SDK, HTTP", 0, _call(await _clients(opened, url, callers)), [case]),
@@ -178,7 +177,7 @@ def _get(opened: AsyncExitStack, url: str, callers: int) -> Ask:
     connections = [RestCaller(url) for _ in range(callers)]
     for caller in connections:
         opened.callback(caller.close)
-    return lambda number, case: connections[number].get(f"/api{case.definition.path}", case.arguments)
+    return lambda number, case: connections[number].get(case.path, case.query)
 
 
 def _section(doors: Sequence[Door], load: Load) -> Section:

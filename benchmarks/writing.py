@@ -13,9 +13,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, func, select
 
+from benchmarks.accounts import BUGS_PER_TEST, NOW, batches, begin, world_of
 from benchmarks.measure import Series, ratio
 from benchmarks.report import Section, Target, table, times
-from benchmarks.stores import BUGS_PER_TEST, NOW, batches, begin, world_of
 from testio_mcp.api.payloads import parse_bug, parse_records, parse_test
 from testio_mcp.api.strict_json import read_json
 from testio_mcp.database.cache import PersistentCache

@@ -1,0 +1,80 @@
+"""The statements that an operation sends, and running them on bare sqlite3."""
+
+import re
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import Connection, event
+
+from benchmarks.cases import Case
+from testio_mcp.app import App
+from testio_mcp.database.engine import create_sqlite_reader
+from testio_mcp.settings import load_settings
+
+T = TypeVar("T")
+
+# What the full text index asks its own tables is traced too, as a comment: it happens again with each statement.
+_QUESTION = re.compile(r"\s*(SELECT|WITH)\b")
+
+
+class Recorder:
+    """Stands in for an app and its store: runs reads at once and keeps the statements that reach SQLite."""
+
+    def __init__(self, path: Path) -> None:
+        self.settings = load_settings(db_path=path, database_url=None)
+        self.place = str(path)
+        self.refreshes = False
+        self._statements: list[str] = []
+        self._engine = create_sqlite_reader(path, 1)
+        event.listen(self._engine, "connect", lambda db, _: db.set_trace_callback(self._note))
+
+    @property
+    def store(self) -> "Recorder":
+        """The store; its copy counts as fresh."""
+        return self
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run the read."""
+        with self._engine.connect() as connection:
+            return work(connection)
+
+    async def statements_of(self, case: Case) -> list[str]:
+        """The statements that a call sends, with their values in them."""
+        self._statements = []
+        await case.definition.run(cast(App, self), case.arguments)
+        return self._statements
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._engine.dispose()
+
+    def _note(self, statement: str) -> None:
+        if _QUESTION.match(statement):
+            self._statements.append(statement)
+
+
+async def statements_of(path: Path, case: Case) -> list[str]:
+    """The statements that a call sends to a store."""
+    with closing(Recorder(path)) as recorder:
+        return await recorder.statements_of(case)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a store to read from, with a cache of the size that the product's readers have."""
+    db = sqlite3.connect(path, isolation_level=None)
+    for pragma in ("query_only=ON", "cache_size=-32768", "temp_store=MEMORY"):
+        db.execute(f"PRAGMA {pragma}")
+    return db
+
+
+def bare(db: sqlite3.Connection, statements: Sequence[str]) -> list[list[dict[str, Any]]]:
+    """Run the statements in this thread and fetch every row as a dictionary."""
+    answer = []
+    for statement in statements:
+        cursor = db.execute(statement)
+        names = [column[0] for column in cursor.description]
+        answer.append([dict(zip(names, row, strict=True)) for row in cursor])
+    return answer
