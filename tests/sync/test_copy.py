@@ -1,12 +1,16 @@
 """A sync against the truth of the account."""
 
 import asyncio
+import contextlib
+import sqlite3
 
 import pytest
 
+from testio_mcp.database.engine import BUSY_TIMEOUT_MS
 from testio_mcp.errors import Conflict, NotFound
+from testio_mcp.sync.engine import SyncOptions, run_sync
 from testio_mcp.sync.lock import sync_lock
-from tests.sync.conftest import Account
+from tests.sync.conftest import CORE, Account
 
 
 async def test_the_copy_holds_what_the_account_holds(account: Account) -> None:
@@ -130,6 +134,26 @@ async def test_one_sync_at_a_time(account: Account) -> None:
             await account.sync()
 
     assert (await account.sync()).status == "completed"
+
+
+async def test_a_sync_waits_for_a_write_lock_that_is_held_longer_than_the_busy_time_out(account: Account) -> None:
+    if account.store.connection is None:
+        pytest.skip("PostgreSQL has no such lock: its writers wait for each other's rows")
+    with contextlib.closing(sqlite3.connect(account.store.db_path, isolation_level=None)) as other:
+        held = asyncio.Event()
+
+        async def hold_after_the_products(_: object) -> None:
+            if not held.is_set():
+                other.execute("BEGIN IMMEDIATE")
+                held.set()
+
+        syncing = asyncio.create_task(run_sync(account.app, SyncOptions(only=CORE), hold_after_the_products))
+        await held.wait()
+        await asyncio.wait([syncing], timeout=BUSY_TIMEOUT_MS / 1000 + 1)
+        assert not syncing.done()
+        other.execute("ROLLBACK")
+        assert (await syncing).status == "completed"
+    assert await account.counts() == account.truth()
 
 
 async def test_a_cancelled_run_is_noted_and_the_next_one_completes_it(account: Account) -> None:

@@ -1,5 +1,6 @@
 """What the steps of one sync run share: the account, the run's number and moment, and how records are stored."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -10,6 +11,7 @@ from sqlalchemy import Connection
 from testio_mcp.api.client import CustomerApi
 from testio_mcp.api.payloads import Reject
 from testio_mcp.app import App
+from testio_mcp.errors import StoreBusy
 from testio_mcp.faultpoints import reach
 from testio_mcp.sync import state
 from testio_mcp.sync.lock import Lease
@@ -20,6 +22,8 @@ from testio_mcp.sync.rows import Scope
 from testio_mcp.sync.writer import Tally, store_records
 
 T = TypeVar("T")
+_BUSY_WAITS = 11
+"""How often a page waits for the write lock before its last try: about a minute in all."""
 
 
 Entity = Literal[
@@ -74,7 +78,10 @@ class Run:
         return await self._app.store.read(work)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """Change the store in one transaction. Raises `Conflict` when another process has taken over the sync."""
+        """Change the store in one transaction; while another process holds the write lock, wait for it.
+
+        Raises `Conflict` when another process has taken over the sync, `StoreBusy` when the lock stays taken.
+        """
 
         def confirmed(conn: Connection) -> T:
             self._lease.confirm(conn)
@@ -83,9 +90,12 @@ class Run:
             reach("page-written")
             return done
 
-        done = await self._app.store.write(confirmed)
-        reach("page-committed")
-        return done
+        for _ in range(_BUSY_WAITS):
+            with contextlib.suppress(StoreBusy):  # each try waits as long as the busy time-out
+                done = await self._app.store.write(confirmed)
+                reach("page-committed")
+                return done
+        return await self._app.store.write(confirmed)
 
     async def tell(self, resource: str, product: str, done: int, total: int | None = None) -> None:
         """Tell how far a step has come."""
