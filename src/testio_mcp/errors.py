@@ -1,8 +1,8 @@
 """Errors as people meet them: what is wrong, and what to do next.
 
 Every error that may reach a person, a program or a model is a `TestioError`. Surfaces show `message` and
-`next_step` and map `status` (HTTP) and `exit_code` (CLI: 2 usage, 1 failure); anything else is a defect and is
-masked. Neither text ever holds a token, a password or text written by strangers.
+`next_step` and map `status` (HTTP) and `exit_code` (CLI: 2 usage, 1 failure, 0 when nothing is wrong); anything else
+is a defect and is masked. Neither text ever holds a token, a password or text written by strangers.
 """
 
 from typing import ClassVar
@@ -41,6 +41,12 @@ class Conflict(TestioError):
 
     code = "conflict"
     status = 409
+
+
+class AlreadyRunning(Conflict):
+    """A sync is under way: nothing is wrong, and nothing was done."""
+
+    exit_code = 0
 
 
 class ApiError(TestioError):

@@ -25,7 +25,7 @@ from testio_mcp.database.cache import PersistentCache
 from testio_mcp.database.engine import sync_file_lock
 from testio_mcp.database.faults import store_errors
 from testio_mcp.database.tables import SyncLease, table_of
-from testio_mcp.errors import Conflict, StoreError
+from testio_mcp.errors import AlreadyRunning, Conflict, StoreError
 
 LEASE_SECONDS = 60.0
 HEARTBEAT_SECONDS = 15.0
@@ -99,12 +99,12 @@ async def _beat(store: PersistentCache, lease: Lease) -> None:
             await store.write(lease.confirm)
 
 
-async def _busy(store: PersistentCache) -> Conflict:
+async def _busy(store: PersistentCache) -> AlreadyRunning:
     def holder(conn: Connection) -> str:
         row = conn.execute(select(_LEASE.c.owner, _LEASE.c.acquired_at).where(_LEASE.c.name == _NAME)).first()
         return f" since {row[1]:%Y-%m-%d %H:%M:%S} UTC ({row[0]})" if row else ""
 
-    return Conflict(f"A sync of the store {store.place} is already running{await store.read(holder)}.", _WAIT)
+    return AlreadyRunning(f"A sync of the store {store.place} is already running{await store.read(holder)}.", _WAIT)
 
 
 @asynccontextmanager
