@@ -18,6 +18,7 @@ from testio_mcp.database.tables import (
     table_of,
 )
 from testio_mcp.operations.arguments import Ids
+from testio_mcp.operations.cells import RESULTS
 from testio_mcp.operations.listing import Listing, Order, containing
 from testio_mcp.operations.paging import Cursor, Page
 from testio_mcp.operations.registry import operation
@@ -100,6 +101,8 @@ _run_device, _bug_device = table_of(ExecutionDevice).c, table_of(BugDevice).c
 _ran_on = exists().where(
     _story.feature_id == _feature.id,
     _execution.user_story_id == _story.id,
+    _execution.gone_at.is_(None),
+    _execution.status.in_(RESULTS),
     _run_device.execution_id == _execution.id,
     _run_device.operating_system.ilike(bindparam("untested_on"), escape="\\"),
 )
@@ -179,7 +182,7 @@ def list_features(
     tested: Annotated[bool | None, Field(description="false: only those that no test ever had.")] = None,
     untested_on: Annotated[
         str | None,
-        Field(description="Part of an operating system's name: only features never run nor found broken on it."),
+        Field(description="Part of a system's name, such as ios: only features never run nor found broken on it."),
     ] = None,
     sort: Annotated[Sort, Field(description="By title, or newest first.")] = "title",
     cursor: Cursor = None,

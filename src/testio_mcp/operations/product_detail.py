@@ -66,7 +66,7 @@ class ProductDetail(BaseModel):
     bugs_by_kind: dict[str, int]
     bugs_by_status: dict[str, int]
     open_bugs_by_level: dict[str, int]
-    questions: int = Field(description="Bugs with a question to the customer.")
+    questions: int = Field(description="Bugs about which the customer asked something.")
     rates: figures.Rates
     scope: str = Field(description="What the rates are over; the counts are of all bugs.")
     features: int
