@@ -10,14 +10,14 @@ from testio_mcp.database.tables import FeatureSection, table_of
 from testio_mcp.operations import feature_detail
 from testio_mcp.sandbox import World
 from tests.operations import truth
-from tests.operations.conftest import ask
+from tests.operations.conftest import NOW, ask
 from tests.sync.conftest import EVERYTHING, Account
 
 
 @pytest.fixture
 def world() -> World:
     """An account whose tests have enough bugs for all statuses."""
-    return World(seed=3, products=2, tests_per_product=16, bugs_per_test=5)
+    return World(seed=3, products=2, tests_per_product=16, bugs_per_test=5, now=NOW)
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ async def test_a_feature_shows_its_stories_tests_and_bugs(
             detail = await ask(synced, "get_feature", feature_id=feature["id"])
 
             assert (detail.title, detail.howtofind) == (feature["title"], feature["howtofind"])
-            own = [bug for bug in bugs if truth.feature_of(bug) == feature["id"]]
+            own = [bug for bug in bugs if truth.feature_of(world, bug) == feature["id"]]
             truth.same_bugs(detail, own)
             assert [bug.id for bug in detail.recent_bugs] == truth.newest(own)
             with_it = [t for t in tests.values() if feature["id"] in [f["feature_id"] for f in t["features"]]]

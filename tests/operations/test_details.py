@@ -9,14 +9,14 @@ from testio_mcp.errors import NotFound
 from testio_mcp.operations.timeline import LINES
 from testio_mcp.sandbox import World
 from tests.operations import truth
-from tests.operations.conftest import ask
+from tests.operations.conftest import NOW, ask
 from tests.sync.conftest import EVERYTHING, Account
 
 
 @pytest.fixture
 def world() -> World:
     """An account whose tests have enough bugs for all statuses."""
-    return World(seed=3, products=2, tests_per_product=16, bugs_per_test=5)
+    return World(seed=3, products=2, tests_per_product=16, bugs_per_test=5, now=NOW)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ async def test_a_test_shows_its_bugs(synced: Account) -> None:
         assert detail.bugs_by_operating_system == truth.per_device(bugs, "operating_system")
         assert detail.bugs_by_device == truth.per_device(bugs, "device")
         assert {feature.feature_id: feature.bugs for feature in detail.features} == {
-            feature["feature_id"]: sum(truth.feature_of(bug) == feature["feature_id"] for bug in bugs)
+            feature["feature_id"]: sum(truth.feature_of(world, bug) == feature["feature_id"] for bug in bugs)
             for feature in world.test(test_id)["features"]
         }
 
@@ -119,7 +119,7 @@ async def test_a_bug_shows_everything_it_was_told_with(synced: Account) -> None:
             assert detail.feature == place["title"]
         if truth.status(bug) == "rejected":
             said = [text for text in reasons if bug["comments"][-1]["body"].startswith(text)]
-            assert detail.rejection_reason == bug.get("rejection_reason", reasons[said[0]])
+            assert detail.rejection_reason == reasons[said[0]]
         else:
             assert detail.rejection_reason is None
         seen.update([truth.status(bug), *(["custom"] if data else []), *(["attached"] if detail.attachments else [])])

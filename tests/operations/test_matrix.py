@@ -16,7 +16,7 @@ from testio_mcp.errors import BadInput, NotFound
 from testio_mcp.operations.cells import COLUMNS, OTHER, UNKNOWN
 from testio_mcp.sandbox import World
 from testio_mcp.sandbox.records_runs import execution_payload, runs_of
-from tests.operations.conftest import ask
+from tests.operations.conftest import NOW, ask
 from tests.sync.conftest import Account
 
 _COPIED = frozenset({"features", "tests", "bugs", "metrics", "executions"})
@@ -44,7 +44,7 @@ class Run(NamedTuple):
 @pytest.fixture
 def world() -> World:
     """An account with more tests than a matrix has columns."""
-    return World(seed=4, products=2, tests_per_product=19, bugs_per_test=2)
+    return World(seed=4, products=2, tests_per_product=19, bugs_per_test=2, now=NOW)
 
 
 @pytest.fixture

@@ -53,10 +53,14 @@ def moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text).astimezone(UTC) if text else None
 
 
-def feature_of(bug: Payload) -> int | None:
+def feature_of(world: World, bug: Payload) -> int | None:
+    """The feature a bug is on; some bugs name only the test's copy of it."""
     place = bug.get("feature") or {}
     copy = bug.get("test_feature") or {}
     found: int | None = place.get("id") or copy.get("feature_id")
+    if found is None and (named := bug.get("app_section")):
+        copies = world.test(bug["test"]["id"])["features"]
+        found = next(copy["feature_id"] for copy in copies if copy["id"] == named["id"])
     return found
 
 
