@@ -7,7 +7,7 @@ SET_UP := .venv/.set-up
 PIP := $(BIN)/python -m pip -qq --no-input --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types imports budget fix docs bench clean
+.PHONY: help demo test judges check format lint types imports budget fix docs bench clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -17,6 +17,9 @@ demo: $(SET_UP) ## See the product at work on a simulated Test IO account
 
 test: $(SET_UP) ## Run the tests (ARGS="-k name" passes options to pytest)
 	@$(BIN)/python -m pytest -q $(ARGS)
+
+judges: $(SET_UP) ## Let the protocol's conformance suite and inspector judge the server (needs Node)
+	@$(BIN)/python -m pytest -q -m judges tests/surfaces/test_conformance.py
 
 check: format lint types imports budget ## Check format, lint, types, layers and size
 

@@ -83,12 +83,14 @@ class HttpServer:
 
 
 @contextmanager
-def http_server(environment: Environment, folder: Path, *options: str) -> Iterator[HttpServer]:
-    """`serve --transport http` on a free port of loopback."""
+def http_server(
+    environment: Environment, folder: Path, *options: str, command: Sequence[str] = ()
+) -> Iterator[HttpServer]:
+    """`serve --transport http` on a free port of loopback, or another program that does the same."""
     log = folder / "http.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [*PROGRAM, "serve", "--transport", "http", "--port", "0", *options],
+            command or [*PROGRAM, "serve", "--transport", "http", "--port", "0", *options],
             env=whole(environment),
             cwd=folder,
             stdin=subprocess.DEVNULL,

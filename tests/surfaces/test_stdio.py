@@ -1,9 +1,12 @@
 """The MCP server as an assistant runs it: a process, JSON-RPC on stdin and stdout."""
 
 import asyncio
+import contextlib
 import json
 import signal
 import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 from testio_mcp import __version__
 from testio_mcp.surfaces.tools import Toolbox
 from tests.surfaces.conftest import Copy
+from tests.surfaces.noisy_server import NOISE
 from tests.surfaces.programs import PROGRAM, Era, stdio, whole
 
 INITIALIZE = {
@@ -36,16 +40,14 @@ def call(number: int, tool: str, **arguments: object) -> dict[str, Any]:
     }
 
 
-async def talk(environment: dict[str, str], cwd: Path, *messages: object) -> tuple[list[Any], int | None]:
+async def talk(
+    environment: Mapping[str, str], cwd: Path, *messages: object, program: Sequence[str] = PROGRAM
+) -> tuple[list[Any], int | None]:
     """Send raw lines, close stdin, and return every line of stdout, parsed, with the exit code."""
-    process = await asyncio.create_subprocess_exec(
-        *PROGRAM,
-        env=whole(environment),
-        cwd=cwd,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
+    with (cwd / "stderr").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            *program, env=whole(environment), cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+        )
     assert process.stdin is not None and process.stdout is not None
     answers = []
     for message in messages:
@@ -124,6 +126,81 @@ async def test_stdout_holds_json_rpc_and_nothing_else(synced: Copy, tmp_path: Pa
     assert all(answer["jsonrpc"] == "2.0" for answer in answers)
     results = {answer["id"]: answer["result"] for answer in answers if "result" in answer}
     assert [results[number].get("isError", False) for number in (2, 3, 4, 5, 6)] == [False, True, True, True, False]
+
+
+async def test_dependencies_that_talk_are_not_heard_on_stdout(synced: Copy, tmp_path: Path) -> None:
+    environment = {**synced.environment, "PYTHONPATH": str(Path(__file__).parents[2])}
+    program = (sys.executable, "-m", "tests.surfaces.noisy_server")
+    messages = (INITIALIZE, call(2, "make_noise"), call(3, "get_status"))
+    answers, code = await talk(environment, tmp_path, *messages, program=program)
+    assert code == 0
+    assert [answer["id"] for answer in answers] == [1, 2, 3]
+    assert answers[1]["result"]["structuredContent"] == {"done": True}
+    heard = (tmp_path / "stderr").read_text()
+    assert sum(line.endswith(NOISE) for line in heard.splitlines()) >= 8
+
+
+@pytest.mark.parametrize(
+    ("line", "number"),
+    [
+        (rb'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"get","arguments":{"kind":"\ud800"}}}', 7),
+        (rb'{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"\udfff\ud800"}}', "a"),
+        (rb'{"jsonrpc":"2.0","id":8,"method":"tools/list","params":{"cursor":NaN}}', 8),
+        (b'{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{"name":' + b"[" * 900 + b"]" * 900 + b"}}", 9),
+    ],
+)
+async def test_a_request_that_nobody_can_read_is_refused(
+    synced: Copy, tmp_path: Path, line: bytes, number: int | str
+) -> None:
+    answers, code = await talk(synced.environment, tmp_path, INITIALIZE, line, call(2, "get_status"))
+    assert code == 0
+    replies = {answer["id"]: answer for answer in answers}
+    assert replies.keys() == {1, 2, number}
+    assert "result" in replies[2]
+    assert "error" in replies[number]
+    assert "Traceback" not in (tmp_path / "stderr").read_text()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"this is no JSON", b"\xff\xfe\x00", b"", b"[]", b"7", b"null", b'"id"', b"{", b"[" * 100_000,
+        rb'{"jsonrpc":"2.0","id":"\ud800","method":"ping"}', rb'{"jsonrpc":"2.0","id":true,"method":"\ud800"}',
+        rb'{"jsonrpc":"2.0","method":"notifications/x","params":{"a":"\ud800"}}', rb'{"id":1,"result":"\ud800"}',
+    ],
+)  # fmt: skip
+async def test_a_line_that_is_no_request_is_passed_over(synced: Copy, tmp_path: Path, line: bytes) -> None:
+    answers, code = await talk(synced.environment, tmp_path, INITIALIZE, line, call(2, "get_status"))
+    assert code == 0
+    assert [answer["id"] for answer in answers] == [1, 2]
+    assert "Traceback" not in (tmp_path / "stderr").read_text()
+
+
+@pytest.mark.parametrize("is_stdin_closed", [True, False])
+def test_a_client_that_hangs_up_leaves_no_trace(own_copy: Copy, tmp_path: Path, is_stdin_closed: bool) -> None:
+    with subprocess.Popen(
+        PROGRAM,
+        env=whole(own_copy.environment),
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        for message in (INITIALIZE, call(2, "list_products")):
+            process.stdin.write(json.dumps(message).encode() + b"\n")
+            process.stdin.flush()
+            process.stdout.readline()
+        process.stdout.close()
+        process.stdin.write(json.dumps(call(3, "list_tests")).encode() + b"\n")
+        process.stdin.flush()
+        if is_stdin_closed:
+            process.stdin.close()
+        assert process.wait(20) == 0
+        assert process.stderr.read() == b""
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+    assert not own_copy.path.with_name("own.db-wal").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

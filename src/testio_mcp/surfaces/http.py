@@ -22,7 +22,7 @@ from testio_mcp.surfaces.gate import MAX_BODY_BYTES, MCP_PATH, Gate, own_hosts
 from testio_mcp.surfaces.mcp import TestioServer
 from testio_mcp.surfaces.ports import is_loopback, port_taken, shown
 from testio_mcp.surfaces.terminal import talk
-from testio_mcp.surfaces.tools import Toolbox, configured
+from testio_mcp.surfaces.tools import configured
 from testio_mcp.sync.engine import SyncOptions
 from testio_mcp.sync.freshness import watch
 
@@ -30,7 +30,14 @@ _GRACE_SECONDS = 3
 _ZIPPED_FROM_BYTES, _ZIP_LEVEL = 1024, 5
 
 
-async def serve_http(host: str, port: int, allow_hosts: Sequence[str], **options: object) -> None:
+async def serve_http(
+    host: str,
+    port: int,
+    allow_hosts: Sequence[str],
+    *,
+    mcp_server: type[TestioServer] = TestioServer,
+    **options: object,
+) -> None:
     """Serve until a signal comes. Raises a `TestioError` when that cannot be done as asked.
 
     `options` choose the tools and win over the environment.
@@ -43,7 +50,7 @@ async def serve_http(host: str, port: int, allow_hosts: Sequence[str], **options
     account = Account()
     try:
         _sync_by_itself(await account.app())
-        door = Gate(_routes(account, toolbox), own_hosts(host, port, allow_hosts), settings)
+        door = Gate(_routes(account, mcp_server(account, toolbox)), own_hosts(host, port, allow_hosts), settings)
         server = uvicorn.Server(_config(door, settings))
         url = f"http://{shown(host, port)}"
         talk(f"testio-mcp {__version__}: MCP at {url}/mcp, REST at {url}/api, docs at {url}/docs. Ctrl-C ends it.")
@@ -81,11 +88,10 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _routes(account: Account, toolbox: Toolbox) -> ASGIApp:
+def _routes(account: Account, mcp_server: TestioServer) -> ASGIApp:
     """REST and MCP side by side; the MCP route keeps its full path, so that nothing is redirected."""
     with importing():
         from testio_mcp.surfaces.rest import rest_app
-    mcp_server = TestioServer(account, toolbox)
     # The gate checks Host and Origin of every route, and exactly; the SDK's own check would be a second list.
     security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
     mcp_app = mcp_server.streamable_http_app(

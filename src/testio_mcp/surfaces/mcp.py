@@ -67,6 +67,8 @@ class TestioServer(MCPServer[None]):
             instructions=INSTRUCTIONS,
             log_level="WARNING",
             lifespan=self._lifespan,
+            # What is offered is fixed when the server starts: there is no change to listen for.
+            subscriptions=False,
             cache_hints=dict.fromkeys(_LISTS, _LISTS_KEEP),
         )
         self._account = account
