@@ -48,6 +48,7 @@ def test_details_come_before_their_tables_and_pages_before_what_is_said_of_them(
     detail = {"id": 1, "goal": "one\ntwo", "empty": [], "bugs": {"total": 2, "open": 0}, "parts": [{"id": 7}]}
     assert text(detail) == "id: 1\ngoal: one\n  two\nbugs: total 2, open 0\n\nparts:\nid\n7"
     assert text({"next_cursor": "x", "items": [{"id": 1}]}) == "id\n1\n\nnext_cursor: x"
+    assert text({"sum": {"open": {"low": 1}, "due": 2}}) == "sum: open (low 1), due 2"
     assert text({"items": [], "as_of": "now"}) == "No records match.\n\nas_of: now"
 
 

@@ -23,7 +23,7 @@ BugStatus = Literal[
 Sort = Literal["newest", "oldest"]
 Levels = Annotated[list[Level], AsList, Field(description="Levels; visual, content and other kinds have none.")]
 Statuses = Annotated[
-    list[BugStatus], AsList, Field(description="open is without a decision; question asks the customer.")
+    list[BugStatus], AsList, Field(description="open: nobody decided yet; question: the customer asked.")
 ]
 
 _BUGS, _TESTS, _DEVICES = table_of(Bug), table_of(Test), table_of(BugDevice)

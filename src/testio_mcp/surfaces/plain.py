@@ -37,7 +37,10 @@ def cell(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(cell(item) for item in value)
     if isinstance(value, dict):
-        return ", ".join(f"{key} {cell(item)}" for key, item in value.items() if item not in (None, [], {}, ""))
+        said = {key: item for key, item in value.items() if item not in (None, [], {}, "")}
+        return ", ".join(
+            f"{key} ({cell(v)})" if isinstance(v, dict) else f"{key} {cell(v)}" for key, v in said.items()
+        )
     return readable(_BREAKS.sub(" ", value)) if isinstance(value, str) else json.dumps(value)
 
 
