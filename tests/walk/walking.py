@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.surfaces.programs import stdio
 from tests.walk.account import walked_account
-from tests.walk.asking import MOST_CALLS, MOST_TOKENS, Ask, Call, Question
+from tests.walk.asking import MOST_CALLS, MOST_TOKENS, Ask, Call, Question, Said
 from tests.walk.questions import QUESTIONS
 
 PAGE = Path(__file__).parents[2] / "docs" / "questions.md"
@@ -43,10 +43,18 @@ async def walk(folder: Path, token: str = "sandbox-token") -> tuple[list[Outcome
         for question in QUESTIONS:
             said = question.said(walked)
             ask = Ask(client, walked.today)
-            answer = await question.steps(ask, said)
+            answer = await _answer(question, ask, said)
             truth = question.truth(walked, said)
             outcomes.append(Outcome(question, question.text.format(**said), answer, truth, ask.calls))
     return outcomes, tools
+
+
+async def _answer(question: Question, ask: Ask, said: Said) -> Any:
+    """The answer, or why there is none: one question that fails does not end the walk."""
+    try:
+        return await question.steps(ask, said)
+    except (AssertionError, LookupError, TypeError, ValueError) as error:
+        return f"No answer: {error!r}"
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
