@@ -70,11 +70,10 @@ class Walked:
     @cached_property
     def bugs(self) -> list[Payload]:
         """All bugs, with the product and the end of their test, and with their feature, whoever names it."""
-        copies = {copy["id"]: copy["feature_id"] for test in self.tests for copy in test["features"]}
         return [
             bug
             | {"product_id": test["product_id"], "end_at": truth.moment(test["end_at"])}
-            | {"feature_id": truth.feature_of(bug) or copies.get((bug.get("app_section") or {}).get("id"))}
+            | {"feature_id": truth.feature_of(self.world, bug)}
             for test in self.tests
             for bug in self.world.bugs_of(test["id"])
         ]
