@@ -41,9 +41,11 @@ def _overview() -> str:
 def _operation(op: Operation) -> Iterator[str]:
     yield f"### {op.name}"
     yield op.description
+    tool = f"`get` with kind `{op.about}`" if op.about else f"`{op.name}`"
+    usual = "" if op.by_default else ", not there unless asked for"
     yield (
-        f"Command line `testio-mcp {op.command}`, REST `{op.method} /api{op.path}`, MCP tool `{op.name}` "
-        f"(toolset {op.toolset}, {_SAFETY[op.safety]})."
+        f"Command line `testio-mcp {op.command}`, REST `{op.method} /api{op.path}`, MCP tool {tool} "
+        f"(toolset {op.toolset}, {_SAFETY[op.safety]}{usual})."
     )
     if arguments := op.input_schema.get("properties"):
         required = op.input_schema.get("required", ())

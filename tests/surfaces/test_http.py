@@ -229,3 +229,14 @@ async def test_nothing_listens_beyond_loopback(server: HttpServer) -> None:
     port = f"{server.port:04X}"
     own = [line.split()[1] for line in listening if line.split()[1].endswith(f":{port}") and line.split()[3] == "0A"]
     assert own == [f"0100007F:{port}"], os.getpid()
+
+
+@pytest.mark.parametrize("version", ["2025-11-25", "2026-07-28"])
+async def test_a_lone_surrogate_over_mcp_is_refused_and_harms_nobody(web: httpx2.AsyncClient, version: str) -> None:
+    body = b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"get","arguments":{"kind":"\\ud800"}}}'
+    accept = {"Accept": "application/json, text/event-stream", "MCP-Protocol-Version": version}
+    named = {"Mcp-Method": "tools/call", "Mcp-Name": "get"}
+    answer = await web.post("/mcp", content=body, headers={**JSON, **accept, **named})
+    assert answer.status_code == 400
+    assert "error" in answer.json()
+    assert (await web.get("/health")).status_code == 200
