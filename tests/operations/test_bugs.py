@@ -44,6 +44,10 @@ def _on(bug: BugPayload, **wanted: str) -> bool:
     return any(all(word in (getattr(d, name) or "").lower() for name, word in wanted.items()) for d in bug.devices)
 
 
+def _is_exported(bug: BugPayload) -> bool:
+    return bug.exported_at is not None or bug.external_idx is not None
+
+
 Chosen = Callable[[BugPayload], bool]
 FILTERS: list[tuple[dict[str, Any], Chosen]] = [
     ({}, lambda bug: True),
@@ -53,8 +57,8 @@ FILTERS: list[tuple[dict[str, Any], Chosen]] = [
     ({"kinds": "visual", "levels": "none"}, lambda bug: bug.kind == "visual" and bug.level == "none"),
     ({"known": True}, lambda bug: bool(bug.known)),
     ({"known": False}, lambda bug: not bug.known),
-    ({"exported": True}, lambda bug: bug.exported_at is not None),
-    ({"exported": False, "statuses": ["accepted"]}, lambda bug: bug.exported_at is None and bug.status == "accepted"),
+    ({"exported": True}, lambda bug: _is_exported(bug)),
+    ({"exported": False, "statuses": ["accepted"]}, lambda bug: not _is_exported(bug) and bug.status == "accepted"),
     ({"operating_system": "IOS"}, lambda bug: _on(bug, operating_system="ios")),
     (
         {"device_category": "phone", "operating_system": "and"},

@@ -122,7 +122,7 @@ async def _unexported(ask: Ask, _: Said) -> Any:
 
 def _is_unexported(walked: Walked, _: Said) -> Any:
     accepted = [bug for bug in walked.bugs_of(SHOP) if status(bug) in ("accepted", "auto_accepted")]
-    return {bug["id"] for bug in accepted if not bug["exported_at"]}
+    return {bug["id"] for bug in accepted if not (bug.get("exported_at") or bug.get("external_idx"))}
 
 
 async def _missing(ask: Ask, _: Said) -> Any:

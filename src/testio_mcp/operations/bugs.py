@@ -4,7 +4,7 @@ from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
-from sqlalchemy import Connection, Text, bindparam, exists
+from sqlalchemy import Connection, Text, bindparam, exists, or_
 
 from testio_mcp.database.dialect import among
 from testio_mcp.database.tables import Bug, BugDevice, Feature, Person, Product, Test, table_of
@@ -101,7 +101,7 @@ _listing = Listing(
         "kinds": _any_of(_bug.kind, "kinds"),
         "statuses": _any_of(_bug.status, "statuses"),
         "known": _bug.is_known == bindparam("known"),
-        "exported": _bug.exported_at.is_not(None) == bindparam("exported"),
+        "exported": or_(_bug.exported_at.is_not(None), _bug.external_idx.is_not(None)) == bindparam("exported"),
         "rejection_reason": (_bug.status == "rejected") & _like(_bug.rejection_reason, "rejection_reason"),
         "test_environment_id": exists()
         .where(_test.id == _bug.test_id, _test.test_environment_id == bindparam("test_environment_id"))
