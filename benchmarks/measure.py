@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 Call = Callable[[], Awaitable[object]]
+_SLOW = 0.5
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
@@ -42,21 +43,29 @@ def ratio(part: Series, whole: Series) -> tuple[float, float, float]:
 
 
 async def interleaved(calls: Mapping[str, Call], rounds: int, repeats: int, seed: int = 1) -> dict[str, Series]:
-    """Time every call `repeats` times per round, in an order that is shuffled anew for each of them."""
+    """Time every call `repeats` times per round (slow ones once), in an order that is shuffled anew each time."""
     dice = random.Random(seed)
     found = {name: Series() for name in calls}
     names = list(calls)
-    for call in calls.values():
-        for _ in range(3):
-            await call()
+    slow = {name for name, call in calls.items() if await _warm_up(call)}
     for _ in range(rounds):
         samples: dict[str, list[float]] = {name: [] for name in names}
-        for _ in range(repeats):
+        for turn in range(repeats):
             dice.shuffle(names)
-            for name in names:
+            for name in [name for name in names if turn == 0 or name not in slow]:
                 start = time.perf_counter()
                 await calls[name]()
                 samples[name].append(time.perf_counter() - start)
         for name, durations in samples.items():
             found[name].rounds.append(durations)
     return found
+
+
+async def _warm_up(call: Call) -> bool:
+    """Make a call a few times before it is measured; whether it is a slow one."""
+    start = time.perf_counter()
+    for _ in range(3):
+        await call()
+        if time.perf_counter() - start > _SLOW:
+            return True
+    return False

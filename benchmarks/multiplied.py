@@ -109,11 +109,12 @@ def _slices() -> Iterator[str]:
     """Statements that note which moments the slices of the search hold, for all products and for each."""
     for kind, _ in _SEARCHED:
         at = SOURCES[kind].at
+        first, last = (f"coalesce({end}({at}), '{utc_text(no)}')" for end, no in (("min", ALWAYS), ("max", NEVER)))
         for product in ("0", "product_id"):
             yield (
                 "INSERT OR REPLACE INTO search_slice (kind, product_id, number, first_at, last_at) "
-                f"SELECT '{kind}', {product}, id >> {_SLICE} AS number, coalesce(min({at}), '{utc_text(ALWAYS)}'), "
-                f"coalesce(max({at}), '{utc_text(NEVER)}') FROM {kind} GROUP BY {product}, number"
+                f"SELECT '{kind}', {product} AS owner, id >> {_SLICE} AS slice, {first}, {last} "
+                f"FROM {kind} GROUP BY owner, slice"
             )
 
 

@@ -78,14 +78,16 @@ METHOD = """\
   round. Times depend on the machine and on what else runs on it: read the ratios first.
 - p50, p95 and p99 are over all calls of all rounds. Clients run on the same two cores as the servers they ask.
 - *bare sqlite3* runs the statements that the operation sends, as they reach SQLite, in the caller's own thread on an
-  open connection, and fetches every row as a dictionary. The operation also validates its arguments, asks whether the
-  copy is fresh (it is), goes to a reader thread and back, holds a snapshot over its statements, and builds its
-  Pydantic result.
+  open connection with a cache of the same size, and fetches every row as a dictionary. The operation also validates
+  its arguments, asks whether the copy is fresh (it is), goes to a reader thread and back, holds a snapshot over its
+  statements, and builds its Pydantic result.
+- A call that takes more than half a second is made once per round.
 - The stores are simulated accounts of 20 products with three bugs per test on average, copied by the product's own
-  parsers and writer. The largest is the middle one with its finished tests repeated under other ids and dates,
-  without devices, comments and attachments of bugs. No statistics (`ANALYZE`) are in the stores.
+  parsers and writer in a first run and one a day later for six days. Executions and metrics are those of the newest
+  100 tests of each product. The largest store is the middle one with its ended tests, and all that hangs on them,
+  repeated under other ids and dates. No statistics (`ANALYZE`) are in the stores.
 - Caches of the operating system and of SQLite are warm unless a table says otherwise."""
 
 NOT_MEASURED = """\
-Other operating systems and disks, more than two cores, a network between client and server, TLS, PostgreSQL's speed
-(its answers are tested), and the memory of servers."""
+Other operating systems and disks, more than two cores, a network between client and server, TLS, and PostgreSQL's
+speed (its answers are tested)."""

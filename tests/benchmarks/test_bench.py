@@ -1,5 +1,7 @@
 """The benchmark goes through all its steps; what it measures on this occasion means nothing."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -7,8 +9,28 @@ import pytest
 from benchmarks import machine
 from benchmarks.__main__ import measure
 from benchmarks.measure import Series, quantile, ratio
+from benchmarks.multiplied import multiply
 from benchmarks.parts import PARTS, QUICK
+from benchmarks.programs import served
 from benchmarks.report import page
+from benchmarks.stores import store_with
+from testio_mcp.operations.registry import operations
+
+_ENDED = "test_id IN (SELECT id FROM test WHERE status IN ('archived', 'cancelled', 'locked'))"
+_OF_BUGS = f"bug_id IN (SELECT id FROM bug WHERE {_ENDED})"
+_COUNTS = [
+    (f"SELECT count(*) FROM {table} WHERE {condition}", f"SELECT count(*) FROM {table}")
+    for table, condition in (
+        ("test", _ENDED.replace("test_id", "id", 1)),
+        ("test_feature", _ENDED),
+        ("test_story_result", _ENDED),
+        ("execution", _ENDED),
+        ("bug", _ENDED),
+        ("bug_comment", _OF_BUGS),
+        ("bug_device", _OF_BUGS),
+        ("search_bug", f"rowid IN (SELECT id FROM bug WHERE {_ENDED})"),
+    )
+]
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +52,37 @@ async def test_a_smoke_run_fills_its_part_of_the_page(
     assert all(f"| {target.what} | {target.goal} |" in text for target in section.targets)
     assert str(tmp_path) not in text
     assert str(cache) not in text
+
+
+async def test_a_store_that_is_multiplied_repeats_what_belongs_to_ended_tests(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "CACHE", cache)
+    small, large = await store_with(40), tmp_path / "large.db"
+    multiply(small, large, 3)
+    with closing(sqlite3.connect(small)) as one, closing(sqlite3.connect(large)) as three:
+        for of_ended, of_all in _COUNTS:
+            [ended], [before], [after] = (
+                db.execute(statement).fetchone()
+                for db, statement in ((one, of_ended), (one, of_all), (three, of_all))
+            )
+            assert ended > 0
+            assert after == before + 2 * ended
+        assert three.execute("PRAGMA foreign_key_check").fetchall() == []
+        assert three.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+async def test_what_is_multiplied_is_found_by_the_same_words(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "CACHE", cache)
+    large = tmp_path / "large.db"
+    multiply(await store_with(40), large, 3)
+    with closing(sqlite3.connect(large)) as db:
+        newest, title = db.execute("SELECT id, title FROM bug ORDER BY id DESC").fetchone()
+    async with served(large) as app:
+        page = await operations()["list_bugs"].answer(app, {"text": title, "limit": 1})
+    assert page["items"][0]["id"] == newest
 
 
 def test_quantiles_are_samples_that_so_many_do_not_exceed() -> None:
