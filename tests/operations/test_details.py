@@ -1,11 +1,15 @@
 """The summaries of a test and of a bug against the account's truth."""
 
 from collections import Counter
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
+from testio_mcp.app import App
 from testio_mcp.errors import NotFound
+from testio_mcp.operations.registry import operations
 from testio_mcp.operations.timeline import LINES
 from testio_mcp.sandbox import World
 from tests.operations import truth
@@ -215,3 +219,16 @@ async def test_what_is_gone_is_still_shown_and_what_never_was_is_not(synced: Acc
     ):
         with pytest.raises(NotFound, match=what):
             await ask(synced, operation, **{argument: 9})
+
+
+async def test_the_clock_is_configurable(synced: Account) -> None:
+    world = synced.world
+    ended = {bug["id"]: world.test(bug["test"]["id"])["end_at"] for bug in truth.all_bugs(world)}
+    bug = next(bug for bug in truth.all_bugs(world) if truth.status(bug) == "open" and ended[bug["id"]])
+    end = truth.moment(world.test(bug["test"]["id"])["end_at"])
+    async with AsyncExitStack() as closing:
+        patient = App(synced.app.settings.model_copy(update={"auto_accept_days": 21}), synced.store, closing)
+
+        for name, key in (("get_bug", {"bug_id": bug["id"]}), ("get_test", {"test_id": bug["test"]["id"]})):
+            detail: Any = await operations()[name].run(patient, key)
+            assert end and detail.auto_accept_at == end + timedelta(days=21)

@@ -28,6 +28,7 @@ from testio_mcp.operations.details import GONE, links, payload, the_one
 from testio_mcp.operations.paging import as_of
 from testio_mcp.operations.registry import operation
 from testio_mcp.operations.timeline import TimelineEntry, timeline
+from testio_mcp.settings import Settings
 
 COMMENTS = 50
 """How many comments are shown, the newest."""
@@ -175,6 +176,7 @@ _reasons = select(_reason.name, _reason.default_comment).where(_reason.default_c
 )
 def get_bug(
     conn: Connection,
+    settings: Settings,
     bug_id: Annotated[int, Field(description="Id of the bug; list_bugs shows the ids.")],
 ) -> BugDetail:
     """Tell all about one bug: steps, expected and actual result, devices, comments, attachments, decision, changes.
@@ -186,7 +188,7 @@ def get_bug(
     comments = fetch_records(conn, _comments, key)[::-1]
     answer: dict[str, Any] = {
         **base,
-        "auto_accept_at": figures.auto_accept_at(base["test_end_at"], [base["status"]]),
+        "auto_accept_at": figures.auto_accept_at(base["test_end_at"], [base["status"]], settings.auto_accept_days),
         "reproductions": payload(base["raw"]).count("reproductions"),
         "attachments": links(row[0] for row in fetch(conn, _attachments, key)),
         "devices": fetch_records(conn, _devices, key),

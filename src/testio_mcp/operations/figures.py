@@ -12,7 +12,6 @@ from typing import Any
 from pydantic import BaseModel, Field
 from sqlalchemy import ColumnElement
 
-from testio_mcp.api.vocabulary import AUTO_ACCEPT_DAYS
 from testio_mcp.database.tables import Test, table_of
 from testio_mcp.sync.state import WITHOUT_BUGS
 
@@ -108,9 +107,12 @@ def moment(value: str | datetime | None) -> datetime | None:
     return datetime.fromisoformat(value) if isinstance(value, str) else value
 
 
-def auto_accept_at(end_at: str | datetime | None, statuses: Iterable[str]) -> datetime | None:
-    """When the clock accepts those bugs of a test that await a decision; None if none of the statuses does so."""
+def auto_accept_at(end_at: str | datetime | None, statuses: Iterable[str], days: int) -> datetime | None:
+    """When the clock accepts those bugs of a test that await a decision; None if none of the statuses does so.
+
+    `days` after the end of the test (setting `auto_accept_days`).
+    """
     end = moment(end_at)
     if end is None or not any(status in AWAITING for status in statuses):
         return None
-    return end + timedelta(days=AUTO_ACCEPT_DAYS)
+    return end + timedelta(days=days)

@@ -19,6 +19,7 @@ from testio_mcp.app import App
 from testio_mcp.errors import BadInput
 from testio_mcp.operations.arguments import Arguments, arguments_model, explain, input_schema
 from testio_mcp.operations.paging import Fit, Page, unlimited
+from testio_mcp.settings import Settings
 from testio_mcp.sync.freshness import refresh
 from testio_mcp.sync.progress import Report, silent
 
@@ -26,7 +27,7 @@ Safety = Literal["read", "write", "destructive"]
 Toolset = Literal["catalog", "tests", "bugs", "sync"]
 Kind = Literal["product", "test", "bug", "feature", "user_story", "person"]
 F = TypeVar("F", bound=Callable[..., Any])
-_INJECTED: frozenset[object] = frozenset({Connection, App, Report, Fit})
+_INJECTED: frozenset[object] = frozenset({Connection, App, Report, Fit, Settings})
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,8 @@ class Operation:
         values = {name: value for name, value in values.items() if name != "fields" or self.item is None}
         answer: BaseModel
         await refresh(app, self.needs)
+        if Settings in self._takes:
+            values["settings"] = app.settings
         if Connection in self._takes:
             answer = await app.store.read(partial(self.function, **values))
             return answer

@@ -31,6 +31,7 @@ from testio_mcp.operations.paging import as_of
 from testio_mcp.operations.registry import operation
 from testio_mcp.operations.tests import BugCounts
 from testio_mcp.operations.timeline import TimelineEntry, timeline
+from testio_mcp.settings import Settings
 
 _test, _bug, _device = table_of(Test).c, table_of(Bug).c, table_of(BugDevice).c
 _product, _section, _environment = table_of(Product), table_of(Section), table_of(TestEnvironment)
@@ -241,6 +242,7 @@ _by_system, _by_device = _bugs_by(_device.operating_system), _bugs_by(_device.na
 )
 def get_test(
     conn: Connection,
+    settings: Settings,
     test_id: Annotated[int, Field(description="Id of the test; list_tests shows the ids.")],
 ) -> TestDetail:
     """Tell all about one exploratory test: configuration, features, execution, bugs, rates, latest changes.
@@ -253,7 +255,10 @@ def get_test(
     executions = figures.tally(fetch(conn, _executions, key))
     answer: dict[str, Any] = {
         **base,
-        **_bug_figures(conn, test_id, base["end_at"]),
+        **(of_bugs := _bug_figures(conn, test_id)),
+        "auto_accept_at": figures.auto_accept_at(
+            base["end_at"], of_bugs["bugs_by_status"], settings.auto_accept_days
+        ),
         "allowed_bug_types": record.names("allowed_bug_types"),
         "allowed_levels": _allowed_levels(record),
         "attachments": attachments(record),
@@ -273,7 +278,7 @@ def _allowed_levels(record: Fields) -> list[str]:
     return [level for level in ("critical", "high", "low") if record.flag(f"enable_{level}")]
 
 
-def _bug_figures(conn: Connection, test_id: int, end_at: str | datetime | None) -> dict[str, Any]:
+def _bug_figures(conn: Connection, test_id: int) -> dict[str, Any]:
     """All that is counted over the bugs of the test, and its features with their share."""
     key = {"id": test_id}
     groups = fetch(conn, _bugs, key)
@@ -290,7 +295,6 @@ def _bug_figures(conn: Connection, test_id: int, end_at: str | datetime | None) 
         "bugs_by_device": figures.tally(fetch(conn, _by_device, key)),
         "rates": figures.rates(by_status),
         "active_testers": fetch(conn, _testers, key)[0][0],
-        "auto_accept_at": figures.auto_accept_at(end_at, by_status),
         "features": [
             row | {"bugs": on_feature.get(row["feature_id"], 0) if row["feature_id"] else 0}
             for row in fetch_records(conn, _features, key)

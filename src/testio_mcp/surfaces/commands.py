@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -49,7 +49,7 @@ def serve(
     The options that choose tools also work without 'serve', and as TESTIO_TOOLSETS and so on in the environment.
     """
     wishes = {"toolsets": toolsets, "tools": tools, "exclude_tools": exclude_tools, "read_only": read_only}
-    options = {name: wish for name, wish in wishes.items() if wish is not None}
+    options: dict[str, Any] = {name: wish for name, wish in wishes.items() if wish is not None}
     if transport == "stdio":
         from testio_mcp.surfaces.stdio import serve_stdio
 
