@@ -92,7 +92,11 @@ _MIDDLE_BUG = f"SELECT id FROM bug {{0}} ORDER BY id DESC {_HALF} bug {{0}})"
 _MOST = "SELECT {0} FROM {1} WHERE {0} IS NOT NULL GROUP BY {0} ORDER BY count(*) DESC, {0} LIMIT 1"
 _NAME = "SELECT name FROM person WHERE id = ?"
 _RARE = "SELECT kind FROM bug WHERE product_id = ? GROUP BY kind ORDER BY count(*), kind LIMIT 1"
-_WORD = "SELECT external_idx FROM bug WHERE external_idx IS NOT NULL ORDER BY id LIMIT 1"
+_WORD = """
+SELECT external_idx
+FROM (SELECT external_idx FROM bug WHERE id >= ? AND external_idx IS NOT NULL ORDER BY id LIMIT 1000)
+ORDER BY length(external_idx) DESC, external_idx LIMIT 1
+"""
 
 
 @lru_cache(maxsize=8)
@@ -120,7 +124,7 @@ def known_in(path: Path) -> Known:
             run_test_id=one("SELECT max(test_id) FROM execution WHERE status = 'passed'"),
             bug_id=bug_id,
             rare_kind=one(_RARE, product_id),
-            rare_word=one(_WORD).removeprefix("QA-"),
+            rare_word=one(_WORD, bug_id).removeprefix("QA-"),
             middle=encode_cursor(*middle),
             product_middle=encode_cursor(*db.execute(_MIDDLE_TEST.format(of_product)).fetchone()),
             bug_middle=encode_cursor(bug_id),

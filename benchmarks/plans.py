@@ -30,7 +30,7 @@ _LARGE = ("list_tests", "list_bugs", "list_executions")
 _WALKS = {"SCAN test", "SCAN bug", "SCAN execution"}
 _TEST = re.compile(r"(SEARCH|SCAN) test USING (COVERING )?INDEX")
 _REPEATED = re.compile(r"SEARCH bug USING .*\((product_id|status)=")
-_ENOUGH, _PATIENCE = 0.5, 2.0
+_ENOUGH, _PATIENCE = 0.3, 0.5
 _SLOWEST = 12
 _ABOUT = f"""\
 `EXPLAIN QUERY PLAN` of every statement of `list_tests` under every combination of product, statuses (none, one, two),
