@@ -37,7 +37,8 @@ _PRAGMAS = (
 _READER_PRAGMAS = (
     f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
     "PRAGMA query_only=ON",
-    "PRAGMA cache_size=-32768",
+    # 8 MB for each reader: what it does not hold comes from the system's cache.
+    "PRAGMA cache_size=-8192",
     "PRAGMA temp_store=MEMORY",
 )
 

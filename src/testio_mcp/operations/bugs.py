@@ -1,10 +1,12 @@
 """Bugs."""
 
+from collections.abc import Mapping
 from datetime import date, datetime
-from typing import Annotated, Any, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Field
-from sqlalchemy import Connection, Text, bindparam, exists, or_
+from sqlalchemy import Connection, Text, bindparam, exists, func, or_
 
 from testio_mcp.database.dialect import among
 from testio_mcp.database.tables import Bug, BugDevice, Feature, Person, Product, Test, table_of
@@ -21,6 +23,7 @@ BugStatus = Literal[
     "open", "question", "accepted", "auto_accepted", "rejected", "submitted", "manager_approved", "unknown"
 ]
 Sort = Literal["newest", "oldest"]
+_DECIDED = frozenset({"accepted", "auto_accepted", "rejected"})
 Levels = Annotated[list[Level], AsList, Field(description="Levels; visual, content and other kinds have none.")]
 Statuses = Annotated[
     list[BugStatus], AsList, Field(description="open: nobody decided yet; question: the customer asked.")
@@ -65,9 +68,24 @@ def _like(column: Any, name: str) -> Any:
 
 
 _by_end = _BUGS.join(_TESTS, _bug.test_id == _test.id)
-_end_keys = (_test.sort_at, _test.id, _bug.id)
-_end_kinds = (datetime, int, int)
 _report_keys, _report_kinds = (_bug.reported_at, _bug.id), (datetime, int)
+# Hidden in a function, a status does not tempt the database to its index, and thereby into sorting.
+_hidden_status = {"statuses": _any_of(func.coalesce(_bug.status, ""), "statuses")}
+_product_of_test = {"product_id": _test.product_id == bindparam("product_id")}
+
+
+def _by_report(is_newest: bool, instead: Mapping[str, Any] = MappingProxyType({})) -> Order:
+    above, below = "reported_from", "reported_before"
+    return Order(_report_keys, _report_kinds, is_newest, above=above, below=below, instead=instead)
+
+
+def _by_end_of_test(is_newest: bool, instead: Mapping[str, Any] = MappingProxyType({})) -> Order:
+    above, below = "end_from", "end_before"
+    keys, kinds = (_test.sort_at, _test.id, _bug.id), (datetime, int, int)
+    instead = {**_product_of_test, **instead}
+    return Order(keys, kinds, is_newest, _by_end, above=above, below=below, instead=instead)
+
+
 _listing = Listing(
     table=_BUGS,
     columns=(
@@ -111,7 +129,6 @@ _listing = Listing(
         "reported_before": _bug.reported_at < bindparam("reported_before", type_=_bug.reported_at.type),
         "text": among(_bug.id, bindparam("text", type_=Text)),
         "ended": _test.end_at.is_not(None),
-        "ended_product": _test.product_id == bindparam("product_id"),
         "end_from": _test.sort_at >= bindparam("end_from", type_=_test.sort_at.type),
         "end_before": _test.sort_at < bindparam("end_before", type_=_test.sort_at.type),
     },
@@ -129,10 +146,10 @@ _listing = Listing(
     orders={
         "newest": Order((_bug.id,), (int,)),
         "oldest": Order((_bug.id,), (int,), is_descending=False),
-        "newest report": Order(_report_keys, _report_kinds, above="reported_from", below="reported_before"),
-        "oldest report": Order(_report_keys, _report_kinds, False, above="reported_from", below="reported_before"),
-        "newest end": Order(_end_keys, _end_kinds, source=_by_end, above="end_from", below="end_before"),
-        "oldest end": Order(_end_keys, _end_kinds, False, _by_end, above="end_from", below="end_before"),
+        **{f"{sort} report": _by_report(sort == "newest") for sort in get_args(Sort)},
+        **{f"{sort} report decision": _by_report(sort == "newest", _hidden_status) for sort in get_args(Sort)},
+        **{f"{sort} end": _by_end_of_test(sort == "newest") for sort in get_args(Sort)},
+        **{f"{sort} end decision": _by_end_of_test(sort == "newest", _hidden_status) for sort in get_args(Sort)},
     },
     resources=("tests", "bugs"),
     split=("statuses", _bug.status),
@@ -157,10 +174,17 @@ def _values(conn: Connection, asked: dict[str, Any]) -> dict[str, Any]:
         "reported_from": day_begins(asked["reported_from"]),
         "reported_before": day_ends(asked["reported_to"]),
         "ended": ended or None,
-        "ended_product": True if ended and asked["product_id"] is not None else None,
         "end_from": day_begins(asked["end_from"]),
         "end_before": day_ends(asked["end_to"]),
     }
+
+
+def _order(given: dict[str, Any], sort: Sort) -> str:
+    """The order that costs least: decided bugs are so many that an index of the status does not help."""
+    if not (given["ended"] or given["reported"]):
+        return sort
+    order = f"{sort} end" if given["ended"] else f"{sort} report"
+    return f"{order} decision" if _DECIDED & {*given["statuses"]} else order
 
 
 @operation(
@@ -201,5 +225,4 @@ def list_bugs(
     get tells all about one bug. For what needs a decision now use triage_queue, to find words use search.
     """
     given = _values(conn, locals())
-    order = f"{sort} end" if given["ended"] else f"{sort} report" if given["reported"] else sort
-    return BugPage.model_validate(_listing.page(conn, given, order=order, cursor=cursor, limit=limit))
+    return BugPage.model_validate(_listing.page(conn, given, order=_order(given, sort), cursor=cursor, limit=limit))

@@ -43,6 +43,8 @@ class Order:
 
     `source` joins what the keys need to the list's table. `above` and `below` name the filters that bound the first
     key: a cursor takes the place of the one on its side, as SQLite would otherwise walk from the bound to the cursor.
+    `instead` has conditions that take the place of the filters of their names, so that no index of theirs breaks the
+    order; an order with some is not split.
     """
 
     keys: tuple[ColumnElement[Any], ...]
@@ -51,6 +53,7 @@ class Order:
     source: FromClause | None = None
     above: str | None = None
     below: str | None = None
+    instead: Mapping[str, ColumnElement[bool]] = field(default_factory=dict)
 
     @property
     def bound(self) -> str | None:
@@ -100,7 +103,8 @@ class Listing:
         values = {name: value for name, value in given.items() if value not in (None, [])}
         way = self.orders[order]
         position = _position(way, cursor, values)
-        branches = len(set(values[self.split[0]])) if self.split and self.split[0] in values else 0
+        is_split = self.split and self.split[0] in values and not way.instead
+        branches = len(set(values[self.split[0]])) if self.split and is_split else 0
         statement = _page(self, self.names.intersection(values), order, position is not None, branches)
         binds = values | {"limit": limit + 1} | {f"last_{n}": key for n, key in enumerate(position or ())}
         if self.split and branches > 1:
@@ -132,9 +136,11 @@ class Listing:
                 raise NotFound(f"{what} {wanted} is not in the store.", step)
         return {"items": [], "next_cursor": None, "as_of": moment, **_total(total)}
 
-    def conditions(self, names: frozenset[str], *, counting: bool = False) -> list[ColumnElement[bool]]:
-        """The conditions of the filters with these names, and those that always hold."""
-        filters = {**self.filters, **(self.counted if counting else {})}
+    def conditions(
+        self, names: frozenset[str], order: Order | None = None, *, counting: bool = False
+    ) -> list[ColumnElement[bool]]:
+        """The conditions of the filters with these names, as the order wants them, and those that always hold."""
+        filters = {**self.filters, **(self.counted if counting else {}), **(order.instead if order else {})}
         chosen = [*self.always, *(condition for name, condition in filters.items() if name in names)]
         inside = ((part, [part.filters[name] for name in part.filters if name in names]) for part in self.parts)
         return chosen + [exists().where(part.belongs, *conditions) for part, conditions in inside if conditions]
@@ -167,7 +173,7 @@ def _branch(listing: Listing, names: frozenset[str], order: Order, is_later: boo
     """The ids and sort keys of a page, from one walk along an index."""
     if is_later and order.bound:
         names -= {order.bound}
-    chosen = listing.conditions(names)
+    chosen = listing.conditions(names, order)
     if is_later:
         last = [bindparam(f"last_{n}", type_=key.type) for n, key in enumerate(order.keys)]
         here, there = (order.keys[0], last[0]) if len(last) == 1 else (tuple_(*order.keys), tuple_(*last))
@@ -207,9 +213,8 @@ def _page(listing: Listing, names: frozenset[str], order: str, is_later: bool, b
 
 def _about(listing: Listing, names: frozenset[str], order: Order) -> list[ColumnElement[Any]]:
     """How many records match, counted up to the limit, and as of when."""
-    matching: Select[Any] = (
-        select(literal_column("1")).select_from(_source(listing, order)).where(*listing.conditions(names))
-    )
+    conditions = listing.conditions(names, order, counting=True)
+    matching: Select[Any] = select(literal_column("1")).select_from(_source(listing, order)).where(*conditions)
     total = select(func.count()).select_from(matching.limit(COUNTED + 1).subquery()).scalar_subquery()
     product: BindParameter[int] | None = bindparam("product_id") if "product_id" in names else None
     return [total.label("total"), as_of(*listing.resources, product_id=product).label("as_of")]
