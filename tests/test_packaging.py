@@ -66,4 +66,8 @@ def test_hooks_and_ci_use_the_same_commands() -> None:
     assert set(hooks) == {"format", "lint", "types", "imports"}
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
-    assert re.findall(r"^make (\w+)$", script.read_text(encoding="utf-8"), re.MULTILINE) == ["check", "test", "judges"]
+    assert re.findall(r"^make (\w+)$", script.read_text(encoding="utf-8"), re.MULTILINE) == [
+        "check",
+        "test",
+        "judges",
+    ]
