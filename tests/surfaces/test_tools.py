@@ -49,7 +49,7 @@ async def test_get_teaches(server: HttpServer) -> None:
             ({"id": 1}, "kind: it is required. kind takes: Any of "),
             (
                 {"kind": "pigeon", "id": 1},
-                'kind: "pigeon" is not one of its words. kind takes: Any of ',
+                'kind: "pigeon" is not one of its words. kind takes any of: ',
             ),
             ({"kind": "test", "id": 1, "x": 1}, "x: there is no such argument. Valid arguments are: kind, id."),
         ):

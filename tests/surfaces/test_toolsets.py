@@ -73,7 +73,7 @@ def test_get_takes_the_kinds_that_are_chosen_and_no_others() -> None:
         "type": "string",
     }
     assert list(few.tools) == ["list_products", "get"]
-    with pytest.raises(BadInput, match=r"^kind: \"product\" is not one of its words\. kind takes: Any of test\.$"):
+    with pytest.raises(BadInput, match=r"^kind: \"product\" is not one of its words\. kind takes any of: test\.$"):
         few.asked("get", {"kind": "product", "id": 1})
 
 

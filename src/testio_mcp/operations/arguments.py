@@ -153,6 +153,9 @@ def _lower(message: str) -> str:
 def _next_step(name: str, detail: ErrorDetails, model: type[BaseModel]) -> str:
     if detail["type"] == "extra_forbidden":
         return f"Valid arguments are: {', '.join(model.model_fields)}."
+    if detail["type"] == "literal_error":
+        words = str(detail.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ")
+        return f"{name} takes any of: {words}."
     field = model.model_fields.get(name)
     about = (field.description or "") if field else ""
     return f"{name} takes: {about}" if about else f"Correct {name} and try again."
