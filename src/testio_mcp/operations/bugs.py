@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Text, bindparam, exists, func, or_
 from testio_mcp.database.dialect import among
 from testio_mcp.database.tables import Bug, BugDevice, Feature, Person, Product, Test, table_of
 from testio_mcp.operations.arguments import AsList, Ids
-from testio_mcp.operations.listing import Listing, Order, Part, containing, day_begins, day_ends
+from testio_mcp.operations.listing import Listing, Order, Part, any_of, containing, day_begins, day_ends, part_of_text
 from testio_mcp.operations.paging import Cursor, Page
 from testio_mcp.operations.registry import operation
 from testio_mcp.operations.search import matching
@@ -59,18 +59,10 @@ class BugPage(Page):
     items: list[BugSummary]
 
 
-def _any_of(column: Any, name: str) -> Any:
-    return column.in_(bindparam(name, expanding=True))
-
-
-def _like(column: Any, name: str) -> Any:
-    return column.ilike(bindparam(name), escape="\\")
-
-
 _by_end = _BUGS.join(_TESTS, _bug.test_id == _test.id)
 _report_keys, _report_kinds = (_bug.reported_at, _bug.id), (datetime, int)
 # Hidden in a function, a status does not tempt the database to its index, and thereby into sorting.
-_hidden_status = {"statuses": _any_of(func.coalesce(_bug.status, ""), "statuses")}
+_hidden_status = {"statuses": any_of(func.coalesce(_bug.status, ""), "statuses")}
 _product_of_test = {"product_id": _test.product_id == bindparam("product_id")}
 
 
@@ -112,15 +104,15 @@ _listing = Listing(
     always=(_bug.gone_at.is_(None),),
     filters={
         "product_id": _bug.product_id == bindparam("product_id"),
-        "test_ids": _any_of(_bug.test_id, "test_ids"),
-        "feature_ids": _any_of(_bug.feature_id, "feature_ids"),
-        "reporter_ids": _any_of(_bug.author_id, "reporter_ids"),
-        "levels": _any_of(_bug.level, "levels"),
-        "kinds": _any_of(_bug.kind, "kinds"),
-        "statuses": _any_of(_bug.status, "statuses"),
+        "test_ids": any_of(_bug.test_id, "test_ids"),
+        "feature_ids": any_of(_bug.feature_id, "feature_ids"),
+        "reporter_ids": any_of(_bug.author_id, "reporter_ids"),
+        "levels": any_of(_bug.level, "levels"),
+        "kinds": any_of(_bug.kind, "kinds"),
+        "statuses": any_of(_bug.status, "statuses"),
         "known": _bug.is_known == bindparam("known"),
         "exported": or_(_bug.exported_at.is_not(None), _bug.external_idx.is_not(None)) == bindparam("exported"),
-        "rejection_reason": (_bug.status == "rejected") & _like(_bug.rejection_reason, "rejection_reason"),
+        "rejection_reason": (_bug.status == "rejected") & part_of_text(_bug.rejection_reason, "rejection_reason"),
         "test_environment_id": exists()
         .where(_test.id == _bug.test_id, _test.test_environment_id == bindparam("test_environment_id"))
         .correlate(table_of(Bug)),
@@ -136,10 +128,10 @@ _listing = Listing(
         Part(
             _device.bug_id == _bug.id,
             {
-                "device": _like(_device.name, "device"),
-                "device_category": _like(_device.category, "device_category"),
-                "operating_system": _like(_device.operating_system, "operating_system"),
-                "browser": _like(_device.browsers, "browser"),
+                "device": part_of_text(_device.name, "device"),
+                "device_category": part_of_text(_device.category, "device_category"),
+                "operating_system": part_of_text(_device.operating_system, "operating_system"),
+                "browser": part_of_text(_device.browsers, "browser"),
             },
         ),
     ),

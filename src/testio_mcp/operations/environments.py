@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Connection, bindparam, func, select
 
 from testio_mcp.database.tables import Product, Section, Test, TestEnvironment, TestTemplate, table_of
-from testio_mcp.operations.listing import Listing, Order, containing
+from testio_mcp.operations.listing import Listing, Order, containing, part_of_text
 from testio_mcp.operations.paging import Cursor, Page
 from testio_mcp.operations.registry import operation
 
@@ -66,7 +66,7 @@ _environments = Listing(
     always=(_environment.gone_at.is_(None),),
     filters={
         "product_id": _environment.product_id == bindparam("product_id"),
-        "text": _environment.title.ilike(bindparam("text"), escape="\\"),
+        "text": part_of_text(_environment.title, "text"),
     },
     orders={"newest": Order((_environment.id,), (int,))},
     resources=("environments", "tests"),
@@ -88,7 +88,7 @@ _templates = Listing(
     always=(_template.gone_at.is_(None),),
     filters={
         "product_id": _template.product_id == bindparam("product_id"),
-        "text": _template.title.ilike(bindparam("text"), escape="\\"),
+        "text": part_of_text(_template.title, "text"),
     },
     orders={"newest": Order((_template.id,), (int,))},
     resources=("templates",),

@@ -1,14 +1,14 @@
 """Executions of user stories."""
 
 from datetime import date, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection, bindparam, select
 
 from testio_mcp.database.tables import Execution, ExecutionDevice, Person, Product, Test, UserStory, table_of
 from testio_mcp.operations.arguments import AsList, Ids
-from testio_mcp.operations.listing import Listing, Order, Part, containing, day_begins, day_ends
+from testio_mcp.operations.listing import Listing, Order, Part, any_of, containing, day_begins, day_ends, part_of_text
 from testio_mcp.operations.paging import Cursor, Page
 from testio_mcp.operations.registry import operation
 from testio_mcp.sync.rows import person_id
@@ -45,10 +45,6 @@ class ExecutionPage(Page):
     items: list[ExecutionSummary]
 
 
-def _any_of(column: Any, name: str) -> Any:
-    return column.in_(bindparam(name, expanding=True))
-
-
 _of_product = select(_test.id).where(_test.product_id == bindparam("product_id"))
 _listing = Listing(
     table=_EXECUTIONS,
@@ -76,10 +72,10 @@ _listing = Listing(
     always=(_execution.gone_at.is_(None),),
     filters={
         "product_id": _execution.test_id.in_(_of_product),
-        "test_ids": _any_of(_execution.test_id, "test_ids"),
-        "user_story_ids": _any_of(_execution.user_story_id, "user_story_ids"),
-        "tester_ids": _any_of(_execution.executed_by_id, "tester_ids"),
-        "statuses": _any_of(_execution.status, "statuses"),
+        "test_ids": any_of(_execution.test_id, "test_ids"),
+        "user_story_ids": any_of(_execution.user_story_id, "user_story_ids"),
+        "tester_ids": any_of(_execution.executed_by_id, "tester_ids"),
+        "statuses": any_of(_execution.status, "statuses"),
         "executed": _execution.executed_at.is_not(None),
         "executed_from": _execution.executed_at >= bindparam("executed_from", type_=_execution.executed_at.type),
         "executed_before": _execution.executed_at < bindparam("executed_before", type_=_execution.executed_at.type),
@@ -88,8 +84,8 @@ _listing = Listing(
         Part(
             _device.execution_id == _execution.id,
             {
-                "device": _device.name.ilike(bindparam("device"), escape="\\"),
-                "operating_system": _device.operating_system.ilike(bindparam("operating_system"), escape="\\"),
+                "device": part_of_text(_device.name, "device"),
+                "operating_system": part_of_text(_device.operating_system, "operating_system"),
             },
         ),
     ),

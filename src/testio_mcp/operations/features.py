@@ -19,10 +19,10 @@ from testio_mcp.database.tables import (
 )
 from testio_mcp.operations.arguments import Ids
 from testio_mcp.operations.cells import RESULTS
-from testio_mcp.operations.listing import Listing, Order, containing
+from testio_mcp.operations.figures import RAN
+from testio_mcp.operations.listing import Listing, Order, containing, part_of_text
 from testio_mcp.operations.paging import Cursor, Page
 from testio_mcp.operations.registry import operation
-from testio_mcp.sync.state import WITHOUT_BUGS
 
 Sort = Literal["title", "newest"]
 
@@ -95,7 +95,7 @@ _is_tested = exists().where(
     _copy.feature_id == _feature.id,
     _copy.test_id == _test.id,
     _test.gone_at.is_(None),
-    _test.status.not_in(WITHOUT_BUGS),
+    RAN,
 )
 _run_device, _bug_device = table_of(ExecutionDevice).c, table_of(BugDevice).c
 _ran_on = exists().where(
@@ -104,13 +104,13 @@ _ran_on = exists().where(
     _execution.gone_at.is_(None),
     _execution.status.in_(RESULTS),
     _run_device.execution_id == _execution.id,
-    _run_device.operating_system.ilike(bindparam("untested_on"), escape="\\"),
+    part_of_text(_run_device.operating_system, "untested_on"),
 )
 _bug_on = exists().where(
     _bug.feature_id == _feature.id,
     _bug.gone_at.is_(None),
     _bug_device.bug_id == _bug.id,
-    _bug_device.operating_system.ilike(bindparam("untested_on"), escape="\\"),
+    part_of_text(_bug_device.operating_system, "untested_on"),
 )
 _features = Listing(
     table=_FEATURES,
@@ -128,7 +128,7 @@ _features = Listing(
     always=(_feature.gone_at.is_(None),),
     filters={
         "product_id": _feature.product_id == bindparam("product_id"),
-        "text": _feature.title.ilike(bindparam("text"), escape="\\"),
+        "text": part_of_text(_feature.title, "text"),
         "tested": _is_tested,
         "untested": ~_is_tested,
         "untested_on": ~(_ran_on | _bug_on),
@@ -155,7 +155,7 @@ _stories = Listing(
     filters={
         "product_id": _story.product_id == bindparam("product_id"),
         "feature_ids": _story.feature_id.in_(bindparam("feature_ids", expanding=True)),
-        "text": _story.title.ilike(bindparam("text"), escape="\\"),
+        "text": part_of_text(_story.title, "text"),
         "executed": _was_executed,
         "unexecuted": ~_was_executed,
     },

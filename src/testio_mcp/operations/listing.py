@@ -232,6 +232,16 @@ def _empty(listing: Listing, names: frozenset[str], order: str, asked: tuple[str
     return select(*_about(listing, names, listing.orders[order]), *known)
 
 
+def any_of(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    """The filter `name` for any of the values in a list."""
+    return column.in_(bindparam(name, expanding=True))
+
+
+def part_of_text(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    """The filter `name` for text that holds what `containing` made a pattern of, whatever its case."""
+    return column.ilike(bindparam(name), escape="\\")
+
+
 def day_begins(day: date | None) -> datetime | None:
     """The first moment of a UTC day."""
     return None if day is None else datetime.combine(day, time.min, UTC)

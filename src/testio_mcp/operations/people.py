@@ -3,10 +3,10 @@
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Table, exists, func, or_, select
 
 from testio_mcp.database.tables import Bug, Execution, Person, Test, table_of
-from testio_mcp.operations.listing import Listing, Order, containing
+from testio_mcp.operations.listing import Listing, Order, containing, part_of_text
 from testio_mcp.operations.paging import Cursor, Page
 from testio_mcp.operations.registry import operation
 
@@ -49,7 +49,7 @@ _listing = Listing(
         _count(table_of(Test), _test.submitted_by_id).label("tests_submitted"),
     ),
     filters={
-        "text": _person.name.ilike(bindparam("text"), escape="\\"),
+        "text": part_of_text(_person.name, "text"),
         "tester": or_(
             exists().where(_bug.author_id == _person.id, _bug.gone_at.is_(None)),
             exists().where(_execution.executed_by_id == _person.id, _execution.gone_at.is_(None)),

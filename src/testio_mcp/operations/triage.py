@@ -25,7 +25,7 @@ from testio_mcp.operations.arguments import AsList
 from testio_mcp.operations.bugs import BugKind, Level
 from testio_mcp.operations.duplicates import Duplicate, Subject, likely_duplicates
 from testio_mcp.operations.figures import AWAITING, moment
-from testio_mcp.operations.listing import COUNTED, Listing, Order
+from testio_mcp.operations.listing import COUNTED, Listing, Order, any_of
 from testio_mcp.operations.paging import Cursor, Page
 from testio_mcp.operations.registry import operation
 from testio_mcp.sync.rows import person_id
@@ -124,10 +124,6 @@ class TriagePage(Page):
     export_backlog: list[ExportBacklog] = Field(description=f"The {_PRODUCTS} products with the most, most first.")
 
 
-def _any_of(column: Any, name: str) -> Any:
-    return column.in_(bindparam(name, expanding=True))
-
-
 def _number_of(table: Any) -> Any:
     return select(func.count()).where(table.c.bug_id == _bug.id).scalar_subquery()
 
@@ -169,11 +165,11 @@ _listing = Listing(
     ),
     always=(_bug.gone_at.is_(None),),
     filters={
-        "statuses": _any_of(_bug.status, "statuses"),
+        "statuses": any_of(_bug.status, "statuses"),
         "product_id": _bug.product_id == bindparam("product_id"),
-        "levels": _any_of(_bug.level, "levels"),
-        "kinds": _any_of(_bug.kind, "kinds"),
-        "reporter_ids": _any_of(_bug.author_id, "reporter_ids"),
+        "levels": any_of(_bug.level, "levels"),
+        "kinds": any_of(_bug.kind, "kinds"),
+        "reporter_ids": any_of(_bug.author_id, "reporter_ids"),
         # A test without an end has one in the far future here.
         "ended_by": _test.sort_at <= bindparam("ended_by", type_=_test.sort_at.type),
     },
@@ -196,7 +192,7 @@ _latest = (
         .label("place"),
     )
     .outerjoin_from(table_of(BugComment), _persons, _comment.author_id == _persons.c.id)
-    .where(_any_of(_comment.bug_id, "bug_ids"))
+    .where(any_of(_comment.bug_id, "bug_ids"))
     .subquery()
 )
 _last_comments: Select[Any] = select(_latest).where(_latest.c.place == 1)

@@ -1,6 +1,5 @@
 """What the steps of one sync run share: the account, the run's number and moment, and how records are stored."""
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -90,12 +89,17 @@ class Run:
             reach("page-written")
             return done
 
-        for _ in range(_BUSY_WAITS):
-            with contextlib.suppress(StoreBusy):  # each try waits as long as the busy time-out
+        waits = 0
+        while True:
+            try:
                 done = await self._app.store.write(confirmed)
+            except StoreBusy:  # each try waits as long as the busy time-out
+                waits += 1
+                if waits > _BUSY_WAITS:
+                    raise
+            else:
                 reach("page-committed")
                 return done
-        return await self._app.store.write(confirmed)
 
     async def tell(self, resource: str, product: str, done: int, total: int | None = None) -> None:
         """Tell how far a step has come."""
