@@ -80,7 +80,8 @@ def test_what_fits_is_left_alone() -> None:
     ("name", "is_list", "found"),
     [
         ("product_id", False, ["--product", "--product-id"]),
-        ("product_ids", True, ["--product", "--product-ids"]),
+        ("product_ids", True, ["--product", "--product-ids", "--products"]),
+        ("user_story_ids", True, ["--user-story", "--user-story-ids", "--user-stories"]),
         ("statuses", True, ["--status", "--statuses"]),
         ("testing_types", True, ["--testing-type", "--testing-types"]),
         ("severities", True, ["--severity", "--severities"]),

@@ -136,10 +136,13 @@ def _kind(annotation: Any) -> tuple[Any, tuple[str, ...]]:
 
 
 def flags(name: str, *, is_list: bool) -> list[str]:
-    """Option names of an argument: `product_id` is also --product, `statuses` also --status."""
+    """Option names of an argument: `product_ids` is also --product and --products, `statuses` also --status."""
     words = [name.removesuffix("_ids").removesuffix("_id"), name]
     if is_list:
         words.insert(0, _singular(words[0]))
+    if name.endswith("_ids"):
+        stem = name.removesuffix("_ids")
+        words.append(f"{stem.removesuffix('y')}ies" if stem.endswith("y") else f"{stem}s")
     return [f"--{_dashed(word)}" for word in dict.fromkeys(words)]
 
 
