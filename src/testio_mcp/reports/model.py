@@ -1,0 +1,118 @@
+"""What a report holds, whatever file it becomes.
+
+A report is data: sections of figures, findings, charts and tables, with the definition of every number and the question
+that shows the records behind it. `SCHEMA_VERSION` changes with the meaning or the name of a field.
+"""
+
+from datetime import date, datetime
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+SCHEMA_VERSION = "1.0"
+
+Unit = Literal["count", "number", "share"]
+Health = Literal["good", "warning", "critical"]
+Cell = str | int | float | bool | None
+
+
+class Figure(BaseModel):
+    """One number."""
+
+    name: str = Field(description="The metric's name, as query_metrics takes it, or a name of the report's own.")
+    label: str
+    unit: Unit = Field(description="count: a whole number; number: any number; share: from 0 to 1.")
+    value: float | int | None = Field(description="Null where there is nothing to divide by.")
+    previous: float | int | None = Field(default=None, description="The same number for the previous period.")
+    health: Health | None = None
+    threshold: str | None = Field(default=None, description="The rule behind `health`, in words.")
+    definition: str
+    query: str | None = Field(default=None, description="The question that shows the records behind the number.")
+
+
+class Finding(BaseModel):
+    """One thing to know, computed from the numbers."""
+
+    health: Health | None = None
+    text: str
+    query: str | None = None
+
+
+class Series(BaseModel):
+    """The values of a chart under one name; a null is a gap."""
+
+    name: str
+    values: list[float | int | None]
+
+
+class Chart(BaseModel):
+    """A picture of numbers that a table of the same section also tells."""
+
+    title: str
+    kind: Literal["bars", "stacked", "lines"] = Field(description="bars: one series; stacked: parts of a whole.")
+    unit: Unit
+    labels: list[str]
+    series: list[Series]
+
+
+class Column(BaseModel):
+    """A column of a table. `share` is a number from 0 to 1."""
+
+    key: str
+    label: str
+    kind: Literal["text", "count", "number", "share", "day", "moment"] = "text"
+
+
+class Table(BaseModel):
+    """Records; a row has one cell for each column, moments and days as ISO text."""
+
+    title: str
+    columns: list[Column]
+    rows: list[list[Cell]]
+    note: str | None = Field(default=None, description="What is left out, and how to see it.")
+    query: str | None = None
+
+
+class Section(BaseModel):
+    """A part of a report under a heading."""
+
+    id: str = Field(description="Letters, digits and underscores; the same in every report of this kind.")
+    title: str
+    text: str | None = None
+    figures: list[Figure] = []
+    findings: list[Finding] = []
+    charts: list[Chart] = []
+    tables: list[Table] = []
+
+
+class Definition(BaseModel):
+    """What a word in the report means."""
+
+    name: str
+    text: str
+
+
+class Span(BaseModel):
+    """Days, the first and the last included, in the account's time zone; null where the report has no such end."""
+
+    words: str
+    first: date | None
+    last: date | None
+    time_zone: str
+
+
+class Report(BaseModel):
+    """A whole report."""
+
+    schema_version: str = SCHEMA_VERSION
+    kind: str = Field(description="What was asked for, such as quality.")
+    title: str
+    subtitle: str | None = None
+    period: Span
+    previous: Span | None = None
+    scope: str = Field(description="Which records were counted, in words.")
+    filters: dict[str, str] = {}
+    generated_at: datetime
+    as_of: datetime | None = Field(description="When the oldest part of what was counted was copied from Test IO.")
+    sections: list[Section]
+    definitions: list[Definition] = []
