@@ -30,7 +30,7 @@ class ToolSettings(BaseSettings):
 
     toolsets: Annotated[
         str,
-        Field(description="MCP tools: any of catalog, tests, bugs, sync, default and all, with commas between them."),
+        Field(description="MCP tools: any of catalog, tests, bugs, numbers, sync, default, all, with commas between."),
     ] = ""
     tools: Annotated[
         str, Field(description="MCP tools by name: added to the toolsets, or alone if none are named.")

@@ -24,7 +24,7 @@ from testio_mcp.sync.freshness import refresh
 from testio_mcp.sync.progress import Report, silent
 
 Safety = Literal["read", "write", "destructive"]
-Toolset = Literal["catalog", "tests", "bugs", "sync"]
+Toolset = Literal["catalog", "tests", "bugs", "numbers", "sync"]
 Kind = Literal["product", "test", "bug", "feature", "user_story", "person"]
 F = TypeVar("F", bound=Callable[..., Any])
 _INJECTED: frozenset[object] = frozenset({Connection, App, Report, Fit, Settings})

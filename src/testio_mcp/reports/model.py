@@ -1,7 +1,7 @@
 """What a report holds, whatever file it becomes.
 
-A report is data: sections of figures, findings, charts and tables, with the definition of every number and the question
-that shows the records behind it. `SCHEMA_VERSION` changes with the meaning or the name of a field.
+A report is data: sections of figures, findings, charts and tables, with the definition of every number and the
+question that shows the records behind it. `SCHEMA_VERSION` changes with the meaning or the name of a field.
 """
 
 from datetime import date, datetime
