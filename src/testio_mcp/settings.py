@@ -30,7 +30,7 @@ class ToolSettings(BaseSettings):
 
     toolsets: Annotated[
         str,
-        Field(description="MCP tools: any of catalog, tests, bugs, numbers, sync, default, all, with commas between."),
+        Field(description="MCP tools: any of catalog, tests, bugs, numbers, sync, default, all (a,b)."),
     ] = ""
     tools: Annotated[
         str, Field(description="MCP tools by name: added to the toolsets, or alone if none are named.")
