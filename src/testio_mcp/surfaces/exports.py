@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from testio_mcp.surfaces import plain
+from testio_mcp.texts import is_formula
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _ACTIVE = re.compile(r"([\\`*\[\]<>|])")
 Answer = Mapping[str, Any]
 
@@ -60,7 +60,7 @@ def _parts(column: str, names: Sequence[str]) -> list[str]:
 
 def _harmless(value: object) -> str:
     text = plain.cell(value)
-    return f"'{text}" if not isinstance(value, int | float) and text.startswith(_FORMULA) else text
+    return f"'{text}" if not isinstance(value, int | float) and is_formula(text) else text
 
 
 def _markdown_table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
