@@ -73,7 +73,8 @@ def settings_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, canary: str) -
     monkeypatch.chdir(tmp_path)
 
     def build(**overrides: object) -> Settings:
-        return load_settings(**{"customer_api_token": canary, "db_path": tmp_path / "store.db", **overrides})
+        own = {"db_path": tmp_path / "store.db", "export_dir": tmp_path / "exports"}
+        return load_settings(**{"customer_api_token": canary, **own, **overrides})
 
     return build
 

@@ -21,6 +21,11 @@ def default_db_path() -> Path:
     return user_data_path("testio-mcp", appauthor=False) / "store.db"
 
 
+def default_export_dir() -> Path:
+    """Where files that people ask for go unless `TESTIO_EXPORT_DIR` says otherwise."""
+    return user_data_path("testio-mcp", appauthor=False) / "exports"
+
+
 class ToolSettings(BaseSettings):
     """Which operations assistants get as tools; REST and the command line always have all of them."""
 
@@ -51,6 +56,9 @@ class Settings(ToolSettings):
         str, Field(description="Base address of the Customer API; https, or http on loopback.")
     ] = API_URL
     db_path: Annotated[Path, Field(description="File of the SQLite store.")] = Field(default_factory=default_db_path)
+    export_dir: Annotated[Path, Field(description="Directory of the files that reports are written to.")] = Field(
+        default_factory=default_export_dir
+    )
     database_url: Annotated[
         SecretStr | None,
         Field(description="PostgreSQL in place of SQLite: postgresql+asyncpg://user:password@host/database."),
