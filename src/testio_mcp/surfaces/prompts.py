@@ -80,7 +80,7 @@ def _value(slot: Slot, given: str) -> str:
 def _lines(recipe: Recipe, values: Mapping[str, str], toolbox: Toolbox, today: date) -> Iterator[str]:
     known = _known(values, today)
     of = f" of {_named(values['product'])}" if values.get("product") else " of all products"
-    when = f", {known['first']} to {known['last']} (UTC days, both included)" if "first" in known else ""
+    when = f", {known['when']}" if "when" in known else ""
     choice = next((values[slot.name] for slot in recipe.slots if slot.words), None)
     yield f"{recipe.title}{of}{when}{f'; {choice}' if choice else ''}."
     yield ""
@@ -119,7 +119,8 @@ def _known(values: Mapping[str, str], today: date) -> dict[str, object]:
         from testio_mcp.operations.periods import period_of
 
         period = period_of(values["period"], today)
-        known |= {"first": period.first.isoformat(), "last": period.last.isoformat()}
+        known["when"] = f"{period} (both days included)" if None not in period else str(period)
+        known |= {name: day.isoformat() for name, day in period._asdict().items() if day}
     return known
 
 
