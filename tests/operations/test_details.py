@@ -113,9 +113,9 @@ async def test_a_bug_shows_everything_it_was_told_with(synced: Account) -> None:
         ]
         assert {comment.body for comment in detail.comments} == {comment["body"] for comment in bug["comments"]}
         assert detail.comments_left_out == 0
-        data = bug.get("report", {}).get("content", {}).get("data", [])
+        data = truth.answers(bug)
         assert [(field.name, field.value) for field in detail.custom_fields] == [
-            (item["name"], str(item["value"])) for item in data
+            (item["name"], truth.as_text(item["value"])) for item in data
         ]
         end = truth.moment(test["end_at"])
         assert detail.auto_accept_at == (end + timedelta(days=10) if end and truth.status(bug) == "open" else None)

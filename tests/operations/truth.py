@@ -1,5 +1,6 @@
 """What summaries must tell: counted again from the account's payloads, in plain Python."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -108,3 +109,14 @@ def per_device(bugs: list[Payload], part: str) -> dict[str, int]:
 
 def runs_story(run: Payload) -> int | None:
     return int(run["user_story"]["id"]) if run["user_story"] else None
+
+
+def answers(bug: Payload) -> list[Payload]:
+    """The fields of a bug's custom report."""
+    found: list[Payload] = (bug.get("report") or {}).get("content", {}).get("data", [])
+    return found
+
+
+def as_text(value: Any) -> str | None:
+    """The value of a custom field as the store keeps it."""
+    return value if value is None or isinstance(value, str) else json.dumps(value)

@@ -237,6 +237,25 @@ async def test_test_cases_and_their_test(client: httpx2.AsyncClient, world: Worl
     await call(client, "POST", "products/21001/test_case_test", {**body, "test_cases": [{"id": 1}]}, 404)
 
 
+async def test_planned_test_case_tests_tell_their_steps(client: httpx2.AsyncClient, world: World) -> None:
+    planned = [world.test(test_id) for product_id in world.product_ids for test_id in world.test_ids(product_id)]
+    other = next(test for test in planned if test["testing_type"])
+    one = f"products/{other['product']['id']}/test_case_tests/{other['id']}/results"
+    await call(client, "GET", one, status=404)
+    ended = [test for test in planned if not test["testing_type"] and test["status"] in ("archived", "locked")]
+    assert ended
+    for test in ended:
+        one = f"products/{test['product']['id']}/test_case_tests/{test['id']}"
+        cases = {case["id"]: case for case in (await call(client, "GET", one))["test_case_test"]["test_cases"]}
+        results = (await call(client, "GET", one + "/results"))["results"]
+        assert {result["test_case"]["id"] for result in results} == cases.keys()
+        for result in results:
+            steps = [step["description"] for step in result["steps"]]
+            assert steps == [step["description"] for step in cases[result["test_case"]["id"]]["steps"]]
+            decided = [step["status"] for step in result["steps"] if step["status"] not in ("passed", "pending")]
+            assert decided == ([] if result["status"] == "passed" else [result["status"]])
+
+
 async def test_connections(client: httpx2.AsyncClient) -> None:
     body = {"name": "Hook", "url": "https://hook.example/", "product_ids": [21001]}
     created = (await call(client, "POST", "connections", body, 201))["connection"]

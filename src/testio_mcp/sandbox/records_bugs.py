@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .account import Account
 
 _ATTACHMENTS_EACH, _COMMENTS_EACH = 4, 8
+_PAYMENTS = ("Card", "Invoice", "PayPal", "Voucher")
 _SHOWN = {"open": "forwarded", "auto_accepted": "accepted"}
 
 
@@ -48,7 +49,7 @@ def bug_payload(world: Account, bug: BugFacts) -> Payload:
         reported_at=stamp(bug.reported, style),
     )
     if bug.severity == "custom":
-        payload["report"] = _custom_report(bug, dice)
+        payload["report"] = _custom_report(world, bug, dice)
     return _odd(payload, bug, product, dice) if world.quirks else payload
 
 
@@ -122,18 +123,29 @@ def _attachments(bug: BugFacts, dice: Dice) -> list[Payload]:
     ]
 
 
-def _custom_report(bug: BugFacts, dice: Dice) -> Payload:
-    answers = (
+def _custom_report(world: Account, bug: BugFacts, dice: Dice) -> Payload:
+    """Answers to a fixed set of questions; some were left empty, and some were not asked."""
+    answers: tuple[tuple[str, str, str, object], ...] = (
         ("satisfaction", "How satisfied are you?", "number", dice.between(1, 10)),
         ("paid_at", "Paid at", "date", stamp(bug.reported - DAY)[:10]),
         ("shop", "Name of the shop", "text", f"Shop {dice.below(90)}"),
     )
+    # Choices of their own, so that nothing else about the bug depends on how many questions there are.
+    more = Dice(world.seed, "custom report", bug.test.number, bug.number)
+    basket = f"{more.between(3, 250)},{more.below(100):02}"
+    answers += (
+        ("basket", "Value of the basket", "text", basket if more.chance(90) else None),
+        ("payment", "Payment method", "select", more.pick(_PAYMENTS)),
+        ("again", "Would you buy again?", "boolean", more.chance(70)),
+        ("remark", "Anything else?", "text", more.pick(world.pools.sentences["en"]) if more.chance(60) else ""),
+    )
+    asked = len(answers) if more.chance(80) else len(answers) - 1
     return {
         "custom_report_configuration_id": 12,
         "content": {
             "data": [
                 {"key": key, "name": name, "type": kind, "value": value, "position": place}
-                for place, (key, name, kind, value) in enumerate(answers)
+                for place, (key, name, kind, value) in enumerate(answers[:asked])
             ]
         },
     }

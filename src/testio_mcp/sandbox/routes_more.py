@@ -8,10 +8,10 @@ from .call import Answer, Call, Refused, among, invalid, only, require
 from .catalog import APP_SUFFIXES, Payload
 from .lifecycle import HOUR, NEVER, Phases
 from .plan import TestFacts
+from .records_cases import case_results, planned_cases
 
 _UPLOAD_LIMIT = 1 << 30
 _CONNECTION = ("name", "url", "fixed", "product_ids", "section_ids")
-_RESULTS = ("passed", "failed", "blocked")
 
 
 def _make(call: Call, kind: str, **fields: object) -> Payload:
@@ -84,18 +84,24 @@ def create_test_case_test(call: Call) -> Answer:
 
 def get_test_case_test(call: Call) -> Answer:
     """A test-case test."""
-    return Answer({"test_case_test": _made(call, "test_case_test", call.ids["tid"])})
+    return Answer({"test_case_test": _test_case_test(call)})
 
 
 def list_results(call: Call) -> Answer:
     """How each test case went: as planned once the test has ended, pending before."""
-    test = _made(call, "test_case_test", call.ids["tid"])
-    over = call.world.clock >= call.world.test_facts(test["id"]).phases.end
-    results = [
-        {"id": case["id"], "title": case["title"], "status": _RESULTS[case["id"] % 3] if over else "pending"}
-        for case in test["test_cases"]
-    ]
-    return Answer({"results": results})
+    test = _test_case_test(call)
+    return Answer({"results": case_results(call.world, call.world.test_facts(test["id"]), test["test_cases"])})
+
+
+def _test_case_test(call: Call) -> Payload:
+    """The test-case test of the path, created or planned; another test is none."""
+    facts = call.world.test_facts(call.ids["tid"])
+    if made := call.world.made.get("test_case_test", {}).get(facts.id):
+        return made
+    if facts.testing_type is not None or facts.product_id != call.ids["pid"]:
+        raise Refused(404, "Test case test not found")
+    cases, title = planned_cases(call.world, facts), call.world.test_title(facts)
+    return {"id": facts.id, "title": title, "product_id": facts.product_id, "test_cases": cases}
 
 
 # --- connections
