@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Self, TypeVar
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
@@ -10,6 +10,9 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from testio_mcp.errors import BadInput
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 API_URL = "https://api.test.io/customer/v2/"
 S = TypeVar("S", bound="ToolSettings")
@@ -80,6 +83,9 @@ class Settings(ToolSettings):
     sync_every_minutes: Annotated[
         int, Field(ge=0, description="How often the HTTP server syncs by itself; 0: never.")
     ] = 0
+    time_zone: Annotated[
+        str, Field(description="Time zone in which a day begins and ends: an IANA name such as Europe/Berlin.")
+    ] = "UTC"
     auto_accept_days: Annotated[
         int, Field(ge=1, le=90, description="Days from the end of a test until the clock accepts its open bugs.")
     ] = 10
@@ -112,6 +118,23 @@ class Settings(ToolSettings):
     @classmethod
     def _blank_is_unset(cls, value: SecretStr | None) -> SecretStr | None:
         return value if value and value.get_secret_value().strip() else None
+
+    @field_validator("time_zone", mode="after")
+    @classmethod
+    def _is_a_time_zone(cls, value: str) -> str:
+        from zoneinfo import ZoneInfo
+
+        try:
+            return ZoneInfo(value.strip() or "UTC").key
+        except (ValueError, KeyError, OSError):  # not a name, no such zone, a directory of zones
+            raise ValueError("must be an IANA time zone such as Europe/Berlin") from None
+
+    @property
+    def zone(self) -> "ZoneInfo":
+        """The time zone in which a day begins and ends."""
+        from zoneinfo import ZoneInfo
+
+        return ZoneInfo(self.time_zone)
 
     @field_validator("web_url", mode="after")
     @classmethod

@@ -1,6 +1,10 @@
 """Settings come from the environment and `.env`; what is wrong is named, what is secret is not."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -53,6 +57,7 @@ def test_blank_secret_is_none(settings_for: SettingsFor, name: str) -> None:
         ("MAX_RESPONSE_MB", "{}"),
         ("SKIP_MIGRATIONS", "{}"),
         ("LOG_LEVEL", "{}"),
+        ("TIME_ZONE", "Europe/{}"),
     ],
 )
 def test_error_names_the_variable_and_not_the_value(
@@ -82,3 +87,43 @@ def test_secrets_do_not_show(settings_for: SettingsFor, canary: str) -> None:
 def test_every_setting_is_described(name: str) -> None:
     description = Settings.model_fields[name].description or ""
     assert description.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("said", "name"), [("Europe/Berlin", "Europe/Berlin"), (" Asia/Tokyo ", "Asia/Tokyo"), ("", "UTC")]
+)
+def test_days_are_those_of_the_time_zone(
+    monkeypatch: pytest.MonkeyPatch, settings_for: SettingsFor, said: str, name: str
+) -> None:
+    assert settings_for().zone == ZoneInfo("UTC")
+    monkeypatch.setenv("TESTIO_TIME_ZONE", said)
+    assert settings_for().zone == ZoneInfo(name)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Berlin",
+        "CEST+2",
+        "Europe",
+        "../etc/passwd",
+        "/etc/localtime",
+        "Europe/Berl\u00edn",
+        "x" * 300,
+        "\x00",
+        "tzdata.zi",
+    ],
+)
+def test_an_unknown_time_zone_is_refused(settings_for: SettingsFor, said: str) -> None:
+    with pytest.raises(BadInput, match=r"^TESTIO_TIME_ZONE: must be an IANA time zone such as Europe/Berlin"):
+        settings_for(time_zone=said)
+
+
+def test_time_zones_need_no_files_of_the_machine(tmp_path: Path) -> None:
+    """A process without the system's zone files takes those of the package."""
+    code = "from testio_mcp.settings import load_settings as load; print(load(time_zone='Africa/Cairo').zone)"
+    environment = {**os.environ, "PYTHONTZPATH": "", "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "Africa/Cairo"
