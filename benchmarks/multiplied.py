@@ -17,6 +17,7 @@ from testio_mcp.database.search import SOURCES, Kind, document, slice_code
 from testio_mcp.database.tables import Bug, ChangeLog, Execution, Test, TestMetric, table_of
 from testio_mcp.database.tables.search import ALWAYS, NEVER
 from testio_mcp.database.types import utc_text
+from testio_mcp.sync.counts import ALL
 from testio_mcp.sync.resources import BUGS, EXECUTIONS, METRICS, TESTS
 
 _SHIFT = 2**20
@@ -70,7 +71,7 @@ def multiply(source: Path, path: Path, times: int) -> None:
                 db.execute(statement)
         for _, sql in indexes:
             db.execute(sql)
-        for statement in (*_slices(), *_lines(times), _RECOUNT):
+        for statement in (*_slices(), *_lines(times), _RECOUNT, *_kept()):
             db.execute(statement)
         _check(db)
         db.execute("DETACH source")
@@ -116,6 +117,18 @@ def _slices() -> Iterator[str]:
                 f"SELECT '{kind}', {product} AS owner, id >> {_SLICE} AS slice, {first}, {last} "
                 f"FROM {kind} GROUP BY owner, slice"
             )
+
+
+def _kept() -> Iterator[str]:
+    """Statements that count again what the sync keeps counts of."""
+    yield "DELETE FROM kept_count"
+    for kept in ALL:
+        product, *words = (name if name in kept.split else "" for name in ("product_id", "status", "level", "kind"))
+        split = ", ".join((product or "0", *(word or "''" for word in words)))
+        yield (
+            f"INSERT INTO kept_count SELECT '{kept.name}', {kept.owner}, {split}, count(*) FROM {kept.table.name} "
+            f"WHERE {kept.owner} IS NOT NULL AND gone_at IS NULL GROUP BY {', '.join((kept.owner, *kept.split))}"
+        )
 
 
 def _lines(times: int) -> Iterator[str]:

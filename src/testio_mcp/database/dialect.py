@@ -4,12 +4,30 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import Boolean, Connection, Select, Table
+from sqlalchemy import (
+    CTE,
+    Boolean,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Join,
+    Select,
+    Table,
+    TableValuedAlias,
+    bindparam,
+    cast,
+    func,
+    literal,
+    select,
+    type_coerce,
+)
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeEngine
 
 from testio_mcp.database.types import UtcDateTime, utc_text
 
@@ -20,24 +38,28 @@ _INSERT: dict[str, Callable[[Table], _Insert]] = {"sqlite": sqlite.insert, "post
 BATCH = 500
 
 Row = dict[str, Any]
+_Meeting = Literal["replace", "keep", "add"]
+"""What happens to a row whose primary key exists."""
 
 
 @lru_cache(maxsize=256)
-def _upsert(dialect: str, table: Table, columns: tuple[str, ...], keep: bool) -> _Insert:
+def _upsert(dialect: str, table: Table, columns: tuple[str, ...], meeting: _Meeting) -> _Insert:
     insert = _INSERT[dialect](table)
     keys = [column.name for column in table.primary_key]
-    if keep:
+    changed: dict[str, Any] = {name: insert.excluded[name] for name in columns if name not in keys}
+    if meeting == "keep" or not changed:
         return insert.on_conflict_do_nothing()
-    changed = {name: insert.excluded[name] for name in columns if name not in keys}
-    if not changed:
-        return _upsert(dialect, table, columns, True)
+    if meeting == "add":
+        changed = {name: table.c[name] + more for name, more in changed.items()}
     return insert.on_conflict_do_update(index_elements=keys, set_=changed)
 
 
 @lru_cache(maxsize=256)
-def _sqlite_text(table: Table, columns: tuple[str, ...], keep: bool) -> tuple[str, Callable[[Row], tuple[Any, ...]]]:
+def _sqlite_text(
+    table: Table, columns: tuple[str, ...], meeting: _Meeting
+) -> tuple[str, Callable[[Row], tuple[Any, ...]]]:
     """The statement as text, and what makes its values of a row."""
-    compiled = _upsert("sqlite", table, columns, keep).compile(dialect=sqlite.dialect(), column_keys=list(columns))
+    compiled = _upsert("sqlite", table, columns, meeting).compile(dialect=sqlite.dialect(), column_keys=list(columns))
     names = tuple(compiled.positiontup or columns)
     pick = itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
     moments = [place for place, name in enumerate(names) if isinstance(table.c[name].type, UtcDateTime)]
@@ -53,23 +75,28 @@ def _sqlite_text(table: Table, columns: tuple[str, ...], keep: bool) -> tuple[st
 
 def upsert(connection: Connection, table: Table, rows: list[Row]) -> None:
     """Insert `rows` or, where the primary key exists, replace the given columns. All rows have the same keys."""
-    _write(connection, table, rows, keep=False)
+    _write(connection, table, rows, "replace")
 
 
 def insert_missing(connection: Connection, table: Table, rows: list[Row]) -> None:
     """Insert the rows that violate no key; leave the others as they are."""
-    _write(connection, table, rows, keep=True)
+    _write(connection, table, rows, "keep")
 
 
-def _write(connection: Connection, table: Table, rows: list[Row], *, keep: bool) -> None:
+def add(connection: Connection, table: Table, rows: list[Row]) -> None:
+    """Insert `rows` or, where the primary key exists, add the other columns to what is there."""
+    _write(connection, table, rows, "add")
+
+
+def _write(connection: Connection, table: Table, rows: list[Row], meeting: _Meeting) -> None:
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
         if connection.dialect.name == "sqlite":
             # Handing tuples to the driver costs half of what SQLAlchemy's parameter processing costs per row.
-            statement, values = _sqlite_text(table, tuple(batch[0]), keep)
+            statement, values = _sqlite_text(table, tuple(batch[0]), meeting)
             connection.exec_driver_sql(statement, [values(row) for row in batch])
         else:
-            connection.execute(_upsert(connection.dialect.name, table, tuple(batch[0]), keep), batch)
+            connection.execute(_upsert(connection.dialect.name, table, tuple(batch[0]), meeting), batch)
 
 
 def _driver_value(value: Any) -> Any:
@@ -137,3 +164,45 @@ def _sqlite_query(
 @lru_cache(maxsize=1024)
 def _names(statement: Select[Any]) -> tuple[str, ...]:
     return tuple(statement.selected_columns.keys())
+
+
+class _InOrder(Join):
+    """A join whose left side is read first, whatever the planner thinks of it."""
+
+    inherit_cache = True
+
+
+def in_order(left: FromClause, right: FromClause, on: ColumnElement[bool]) -> Join:
+    """An inner join that SQLite begins on the left: its planner has no idea how many rows a JSON list holds."""
+    return _InOrder(left, right, on)
+
+
+@compiles(_InOrder, "sqlite")
+def _in_order_sqlite(join: Join, compiler: Any, **options: Any) -> str:
+    options |= {"asfrom": True}
+    left, right = (compiler.process(side, **options) for side in (join.left, join.right))
+    on = compiler.process(join.onclause, **{**options, "asfrom": False})
+    return f"{left} CROSS JOIN {right} ON {on}"
+
+
+def each_name(column: ColumnElement[Any], dialect: str) -> TableValuedAlias:
+    """The names in a text that has them with a comma and a blank between, as a table with the column `value`."""
+    if dialect == "sqlite":
+        names = func.replace(func.json_quote(column), ", ", '","')
+        return func.json_each(literal("[").op("||")(names).op("||")("]")).table_valued("value")
+    return func.unnest(func.string_to_array(column, ", ")).table_valued("value")
+
+
+def each_record(name: str, columns: Mapping[str, TypeEngine[Any]], dialect: str) -> CTE:
+    """The rows of the JSON list of lists that is the variable `name`, as a table with these columns."""
+    if dialect == "sqlite":
+        rows = func.json_each(bindparam(name)).table_valued("value")
+        parts = [func.json_extract(rows.c.value, f"$[{place}]") for place in range(len(columns))]
+        found = select(
+            *(type_coerce(part, columns[key]).label(key) for key, part in zip(columns, parts, strict=True))
+        )
+    else:
+        rows = func.jsonb_array_elements(cast(bindparam(name), JSONB)).table_valued("value")
+        parts = [type_coerce(rows.c.value, JSONB)[place].astext for place in range(len(columns))]
+        found = select(*(cast(part, columns[key]).label(key) for key, part in zip(columns, parts, strict=True)))
+    return found.cte(name).prefix_with("MATERIALIZED")

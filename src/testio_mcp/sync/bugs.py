@@ -8,6 +8,7 @@ from sqlalchemy import Connection, bindparam, select, update
 from testio_mcp.api.payloads import BugPayload, Page, Reject
 from testio_mcp.database.tables import Bug, TestFeature, table_of
 from testio_mcp.sync import state
+from testio_mcp.sync.counts import counted
 from testio_mcp.sync.pages import read_bugs
 from testio_mcp.sync.removal import missing
 from testio_mcp.sync.resources import BUGS
@@ -18,13 +19,10 @@ TESTS_PER_REQUEST = 50
 _WORKERS = 10
 _BUG, _COPY = table_of(Bug).c, table_of(TestFeature).c
 # Some bugs name only the test's copy of the feature.
-_FEATURE_BY_COPY = (
-    update(table_of(Bug))
-    .where(
-        _BUG.id.in_(bindparam("ids", expanding=True)), _BUG.feature_id.is_(None), _BUG.test_feature_id.is_not(None)
-    )
-    .values(feature_id=select(_COPY.feature_id).where(_COPY.id == _BUG.test_feature_id).scalar_subquery())
+_BY_COPY = select(_BUG.id).where(
+    _BUG.id.in_(bindparam("ids", expanding=True)), _BUG.feature_id.is_(None), _BUG.test_feature_id.is_not(None)
 )
+_FEATURE_OF_COPY = select(_COPY.feature_id).where(_COPY.id == _BUG.test_feature_id).scalar_subquery()
 
 
 async def copy_bugs(run: Run, products: Sequence[int]) -> None:
@@ -76,7 +74,7 @@ class _Copy:
         listed = {bug.id for bug in bugs}
 
         def finish(conn: Connection) -> None:
-            conn.execute(_FEATURE_BY_COPY, {"ids": list(listed)})
+            _find_features(conn, list(listed))
             gone = missing(conn, BUGS, listed, _BUG.test_id.in_(read))
             if self._run.remove(conn, BUGS, state.ACCOUNT, gone, f"tests {min(tests)} to {max(tests)}") is None:
                 state.mark_bugs_read(conn, read)
@@ -102,6 +100,13 @@ class _Copy:
         unknown = named - await self._run.read(lambda conn: state.known_tests(conn, named)) if named else named
         reasons: dict[int | None, str] = {None: "names no test", **dict.fromkeys(unknown, "names an unknown test")}
         return [Reject(str(bug.id), reasons[bug.test_id], bug.raw) for bug in page.records if bug.test_id in reasons]
+
+
+def _find_features(conn: Connection, bug_ids: list[int]) -> None:
+    """Give bugs that name no feature that of the test's copy."""
+    if ids := [row[0] for row in conn.execute(_BY_COPY, {"ids": bug_ids})]:
+        with counted(conn, BUGS.table, ids):
+            conn.execute(update(BUGS.table).where(_BUG.id.in_(ids)).values(feature_id=_FEATURE_OF_COPY))
 
 
 def _touched(rejects: Iterable[Reject], tests: dict[int, int]) -> set[int]:

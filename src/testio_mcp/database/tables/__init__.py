@@ -9,6 +9,7 @@ from testio_mcp.database.tables.bugs import Attachment, Bug, BugComment, BugDevi
 from testio_mcp.database.tables.catalog import (
     Feature,
     FeatureSection,
+    KeptCount,
     Person,
     Product,
     ProductCount,
@@ -30,6 +31,7 @@ from testio_mcp.database.tables.exploratory import (
     TestPlatform,
     TestStoryResult,
 )
+from testio_mcp.database.tables.rollups import RollupCell, RollupCount, RollupMember
 from testio_mcp.database.tables.search import SearchSlice
 from testio_mcp.database.tables.sync import (
     ApiPause,
@@ -57,11 +59,15 @@ __all__ = [
     "ExecutionDevice",
     "Feature",
     "FeatureSection",
+    "KeptCount",
     "Person",
     "Product",
     "ProductCount",
     "Reader",
     "RejectReason",
+    "RollupCell",
+    "RollupCount",
+    "RollupMember",
     "SearchSlice",
     "Section",
     "SyncLease",

@@ -40,6 +40,25 @@ class ProductCount(SQLModel, table=True):
     open_bugs: int = 0
 
 
+class KeptCount(SQLModel, table=True):
+    """How many records belong to another one, by their words; exact like `ProductCount`, and never 0.
+
+    `counted` says what is counted by whose id (`sync/counts.py` has the list). A count that is not split by a product
+    or a word has 0 or an empty text there.
+    """
+
+    __tablename__ = "kept_count"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    counted: str = Field(primary_key=True)
+    owner_id: int = Field(primary_key=True, sa_type=BigId)
+    product_id: int = Field(primary_key=True, sa_type=BigId)
+    status: str = Field(primary_key=True)
+    level: str = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    number: int
+
+
 class Section(SQLModel, table=True):
     """A part of a product."""
 

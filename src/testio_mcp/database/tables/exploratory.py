@@ -28,9 +28,9 @@ class Test(Mirrored, table=True):
         Index(None, "status", "sort_at", "id", "testing_type", "gone_at"),
         Index(None, "sort_at", "id", "testing_type", "gone_at"),
         Index(None, "product_id", "start_at"),
-        Index(None, "test_environment_id", "gone_at"),
-        Index(None, "created_by_id", "gone_at", "start_at"),
-        Index(None, "submitted_by_id", "gone_at", "start_at"),
+        Index(None, "test_environment_id", "sort_at", "id", "status", "gone_at"),
+        Index(None, "created_by_id", "sort_at", "id", "status", "start_at", "gone_at"),
+        Index(None, "submitted_by_id", "sort_at", "id", "status", "start_at", "gone_at"),
     )
 
     id: int = key()
