@@ -1,0 +1,170 @@
+"""The engine: counts every fact of a question on its own, and computes the metrics from the counts of each group."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any, cast
+
+from sqlalchemy import Connection, Select, select
+
+from testio_mcp.database.dialect import fetch
+from testio_mcp.database.tables import Product, table_of
+from testio_mcp.operations.metrics import kept
+from testio_mcp.operations.metrics.questions import Question
+from testio_mcp.operations.metrics.spans import Span, as_json, for_products, split, utc
+from testio_mcp.operations.metrics.statements import Shape, When, ends_of_time, statement, stories
+from testio_mcp.operations.metrics.words import DIMENSIONS, SCORES, Counts, Fact, Value, metric
+from testio_mcp.operations.periods import Unit
+from testio_mcp.sync.rows import FAR_FUTURE
+
+Key = int | str | bool | date | None
+Groups = dict[tuple[Key, ...], Counts]
+_INSTANT = timedelta(microseconds=1)
+_COVERED = ("product", "feature", "user_story")
+_products: Select[Any] = select(table_of(Product).c.id).order_by(table_of(Product).c.id)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The metrics of every group that holds anything, by the values of the dimensions, and those of all together."""
+
+    rows: dict[tuple[Key, ...], dict[str, Value]]
+    total: dict[str, Value]
+
+
+def measure(conn: Connection, question: Question, *, use_rollups: bool = True) -> Measured:
+    """Answer a question; kept counts only save time. Raises `BadInput` for a question that has no meaning."""
+    question.check()
+    spans = _spans(conn, question)
+    groups: Groups = defaultdict(Counts)
+    total = Counts()
+    for fact in question.facts:
+        found: Groups = defaultdict(Counts)
+        _count(conn, question, fact, spans, found, use_rollups)
+        for key, counts in found.items():
+            groups[key].take(fact, counts)
+        if question.is_partition(fact) or fact in ("testers", "stories", "features"):
+            for counts in found.values():
+                total.take(fact, counts)
+        else:
+            whole = question.without_split()
+            alone: Groups = defaultdict(Counts)
+            _count(conn, whole, fact, _spans(conn, whole), alone, use_rollups)
+            total.take(fact, alone.get((), Counts()))
+    if "stories" in question.facts:
+        _count_stories(conn, question, groups, total)
+    metrics = [metric(name) for name in question.metrics]
+    rows = {key: {each.name: each.value(counts) for each in metrics} for key, counts in groups.items()}
+    return Measured(rows, {each.name: each.value(total) for each in metrics})
+
+
+def _when(question: Question) -> When:
+    """What has to be in a span; without any bound or unit it does not matter, and every test is in one."""
+    is_bound = question.unit or question.start or question.end
+    return "report" if question.time == "report" and is_bound else "end"
+
+
+def _spans(conn: Connection, question: Question) -> list[Span]:
+    """Where to look: the whole period, or its units of time."""
+    start, end = question.start, question.end
+    if question.unit is None:
+        is_open = start is None or end is not None or _when(question) == "report"
+        return [Span(start, end if is_open else FAR_FUTURE)]
+    if start is None or end is None:
+        products = question.values_of("product")
+        values = {"is_product": list(products)} if products else {}
+        first, last = map(utc, fetch(conn, ends_of_time(_when(question), bool(products)), values)[0])
+        if first is None or last is None:
+            return _beyond(question)
+        start, end = start or first, end or last + _INSTANT
+    found = split(start, end, cast(Unit, question.unit), question.zone)
+    return [*found, *_beyond(question)]
+
+
+def _beyond(question: Question) -> list[Span]:
+    """Tests that have no end yet, where the period has no bounds."""
+    is_bound = question.start or question.end or _when(question) == "report"
+    return [] if is_bound else [Span(FAR_FUTURE, None)]
+
+
+def _count(
+    conn: Connection, question: Question, fact: Fact, spans: list[Span], groups: Groups, use_rollups: bool
+) -> None:
+    """Add what a fact counts in every group."""
+    if use_rollups and kept.knows(question, fact):
+        named = cast(Iterable[int], question.values_of("product") or ())
+        cells, spans = kept.divide(conn, list(named) or [row[0] for row in fetch(conn, _products, {})], spans)
+        if cells:
+            values = {"spans": as_json(cells, conn.dialect.name), **_values(question)}
+            _add(groups, question, fact, kept.rows(conn, question, fact, values))
+        if spans:
+            _look(conn, question, fact, "end", spans, groups)
+        return
+    if products := question.values_of("product"):
+        spans = for_products(spans, cast(Iterable[int], products))
+    _look(conn, question, fact, _when(question), spans, groups)
+    if _when(question) == "report" and not (question.start or question.end):
+        _look(conn, question, fact, "unreported", [Span(None, None)], groups)
+
+
+def _look(conn: Connection, question: Question, fact: Fact, when: When, spans: list[Span], groups: Groups) -> None:
+    """Add what the records themselves give."""
+    shape = Shape(
+        conn.dialect.name,
+        fact,
+        question.by,
+        tuple((name, any(v is not None for v in wanted), None in wanted) for name, wanted in question.filters),
+        when,
+        spans[:1] != [] and spans[0].product_id is not None,
+        bool(question.test_ids),
+        bool(question.exclude_test_ids),
+        question.is_of_bugs and fact == "tests",
+    )
+    values = {"spans": as_json(spans, conn.dialect.name), **_values(question)}
+    _add(groups, question, fact, fetch(conn, statement(shape), values))
+
+
+def _values(question: Question) -> dict[str, Any]:
+    """The values of the filters as statements take them."""
+    values: dict[str, Any] = {
+        f"is_{name}": [value for value in wanted if value is not None] for name, wanted in question.filters
+    }
+    values |= {"test_ids": list(question.test_ids), "exclude_test_ids": list(question.exclude_test_ids)}
+    return {name: value for name, value in values.items() if value}
+
+
+def _add(groups: Groups, question: Question, fact: Fact, rows: Iterable[Any]) -> None:
+    split = len(question.by)
+    kinds = [_KINDS.get(name) or (date.fromisoformat if DIMENSIONS[name].is_time else None) for name in question.by]
+    is_plain = not any(kinds)
+    for row in rows:
+        key = tuple(row[:split])
+        if not is_plain:
+            key = tuple(
+                value if value is None or kind is None else kind(value)
+                for value, kind in zip(key, kinds, strict=True)
+            )
+        groups[key].add(fact, row[split:])
+
+
+_KINDS: Mapping[str, Any] = {"known": bool}
+
+
+def _count_stories(conn: Connection, question: Question, groups: Groups, total: Counts) -> None:
+    """Tell every group how many stories there are to cover."""
+    filters = tuple(
+        (name, any(v is not None for v in wanted), None in wanted)
+        for name, wanted in question.filters
+        if name in _COVERED
+    )
+    values = {name: value for name, value in _values(question).items() if name[3:] in _COVERED}
+    split = tuple(name for name in question.by if name in _COVERED)
+    places = [question.by.index(name) for name in split]
+    known = {tuple(row[:-1]): row[-1] for row in fetch(conn, stories(filters, split), values)}
+    for key, counts in groups.items():
+        counts.all_stories = known.get(tuple(key[place] for place in places), 0)
+    total.all_stories = fetch(conn, stories(filters, ()), values)[0][0]
+
+
+__all__ = ["SCORES", "Key", "Measured", "measure"]

@@ -1,0 +1,299 @@
+"""The metrics and the dimensions: their names, what they mean, and which go together.
+
+The definitions are those of the domain (docs/reference). A metric is computed from counts of one or two facts; a
+dimension says for each fact how it splits it, and a pair without a meaning is refused.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from testio_mcp.errors import BadInput
+from testio_mcp.operations import figures
+
+Fact = Literal["tests", "bugs", "testers", "executions", "stories", "features"]
+Unit = Literal["count", "number", "share"]
+Value = int | float | None
+SCORES = {"critical": 5, "high": 3, "low": 1}
+
+
+@dataclass
+class Counts:
+    """What is counted of one group: each fact's part is empty where the question does not need it."""
+
+    tests: int = 0
+    created: int = 0
+    submitted: int = 0
+    bugs: dict[str, int] = field(default_factory=dict)
+    score: int = 0
+    testers: set[int] = field(default_factory=set)
+    executions: dict[str, int] = field(default_factory=dict)
+    stories: set[int] = field(default_factory=set)
+    living: set[int] = field(default_factory=set)
+    features: set[int] = field(default_factory=set)
+    all_stories: int = 0
+
+    @property
+    def bug_count(self) -> int:
+        """All bugs."""
+        return sum(self.bugs.values())
+
+    def add(self, fact: Fact, row: Sequence[Any]) -> None:
+        """Add what one row of a fact's statement says of this group."""
+        if fact == "tests":
+            self.tests += row[0]
+            self.created += row[1]
+            self.submitted += row[2]
+        elif fact == "bugs":
+            status, level, number = row
+            self.bugs[status] = self.bugs.get(status, 0) + number
+            self.score += number * SCORES.get(level, 0)
+        elif fact == "executions":
+            self.executions[row[0]] = self.executions.get(row[0], 0) + row[1]
+        else:
+            for name, member in zip(_MEMBERS[fact], row, strict=True):
+                if member is not None:
+                    getattr(self, name).add(member)
+
+    def take(self, fact: Fact, other: "Counts") -> None:
+        """Add the counts of one fact of another group."""
+        if fact == "tests":
+            self.add(fact, (other.tests, other.created, other.submitted))
+        elif fact == "bugs":
+            self.score += other.score
+            _sum(self.bugs, other.bugs)
+        elif fact == "executions":
+            _sum(self.executions, other.executions)
+        else:
+            for name in _MEMBERS[fact]:
+                getattr(self, name).update(getattr(other, name))
+
+
+_MEMBERS: Mapping[Fact, tuple[str, ...]] = {
+    "testers": ("testers",),
+    "stories": ("stories", "living"),
+    "features": ("features",),
+}
+
+
+def _sum(numbers: dict[str, int], more: Mapping[str, int]) -> None:
+    for word, number in more.items():
+        numbers[word] = numbers.get(word, 0) + number
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number: the facts it is made of, its definition, and how it follows from the counts of a group."""
+
+    name: str
+    label: str
+    unit: Unit
+    facts: tuple[Fact, ...]
+    definition: str
+    value: Callable[[Counts], Value]
+
+
+def _rate(name: str) -> Callable[[Counts], Value]:
+    return lambda counts: figures.rates(counts.bugs)[name]
+
+
+def _runs(status: str) -> Callable[[Counts], Value]:
+    return lambda counts: counts.executions.get(status, 0)
+
+
+_RATES = {name: info.description or "" for name, info in figures.Rates.model_fields.items()}
+_ALL = (
+    Metric("test_count", "Tests", "count", ("tests",), "Distinct tests.", lambda c: c.tests),
+    Metric("bug_count", "Bugs", "count", ("bugs",), "Distinct bugs.", lambda c: c.bug_count),
+    Metric(
+        "features_tested",
+        "Features tested",
+        "count",
+        ("features",),
+        "Distinct product features with a test.",
+        lambda c: len(c.features),
+    ),
+    Metric(
+        "active_testers",
+        "Active testers",
+        "count",
+        ("testers",),
+        "Distinct reporters of bugs.",
+        lambda c: len(c.testers),
+    ),
+    Metric(
+        "bugs_per_test",
+        "Bugs per test",
+        "number",
+        ("bugs", "tests"),
+        "Bugs divided by tests; null without tests.",
+        lambda c: figures.share(c.bug_count, c.tests),
+    ),
+    Metric(
+        "bug_severity_score",
+        "Severity score",
+        "count",
+        ("bugs",),
+        "Sum over bugs: critical 5, high 3, low 1, others 0.",
+        lambda c: c.score,
+    ),
+    *(
+        Metric(name, name.replace("_", " ").capitalize(), "share", ("bugs",), text, _rate(name))
+        for name, text in _RATES.items()
+    ),
+    Metric(
+        "tests_created",
+        "Tests created",
+        "count",
+        ("tests",),
+        "Distinct tests with a creator.",
+        lambda c: c.created,
+    ),
+    Metric(
+        "tests_submitted",
+        "Tests submitted",
+        "count",
+        ("tests",),
+        "Distinct tests with a submitter.",
+        lambda c: c.submitted,
+    ),
+    Metric(
+        "executions",
+        "Executions",
+        "count",
+        ("executions",),
+        "Runs of user stories by testers, whatever became of them.",
+        lambda c: sum(c.executions.values()),
+    ),
+    Metric("passed", "Passed", "count", ("executions",), "Executions that passed.", _runs("passed")),
+    Metric("failed", "Failed", "count", ("executions",), "Executions that failed.", _runs("failed")),
+    Metric("blocked", "Blocked", "count", ("executions",), "Executions that were blocked.", _runs("blocked")),
+    Metric(
+        "pass_rate",
+        "Pass rate",
+        "share",
+        ("executions",),
+        "Passed, of passed, failed and blocked executions.",
+        lambda c: figures.pass_rate(c.executions),
+    ),
+    Metric(
+        "stories_tested",
+        "Stories tested",
+        "count",
+        ("stories",),
+        "Distinct user stories with an execution.",
+        lambda c: len(c.stories),
+    ),
+    Metric(
+        "story_coverage",
+        "Story coverage",
+        "share",
+        ("stories",),
+        "User stories with an execution, of all user stories of the product, feature or story, or of the account.",
+        lambda c: figures.share(len(c.living), c.all_stories),
+    ),
+)
+METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A way to split: the facts it splits, those of which a record can be in several groups, and what it is about.
+
+    `is_of_bugs` says that tests are split by the bugs found in them.
+    """
+
+    name: str
+    label: str
+    facts: frozenset[Fact]
+    definition: str
+    many: frozenset[Fact] = frozenset()
+    is_of_bugs: bool = False
+
+    @property
+    def is_time(self) -> bool:
+        """Whether the groups are spans of time."""
+        return self.name in TIMES
+
+
+_TEST: frozenset[Fact] = frozenset({"tests", "bugs", "testers", "executions", "stories", "features"})
+_BUG: frozenset[Fact] = frozenset({"tests", "bugs", "testers"})
+_PART: frozenset[Fact] = frozenset({"tests", "bugs", "testers", "executions", "stories"})
+_STORY: frozenset[Fact] = frozenset({"tests", "executions", "stories"})
+_OF_TESTS: frozenset[Fact] = frozenset({"tests"})
+TIMES = ("day", "week", "month", "quarter")
+_BY_TIME = "by the end of the test, or by report with time=report; in the account's time zone"
+
+
+def _device(name: str, label: str, what: str) -> Dimension:
+    text = f"{what} the bug was seen on, or the execution ran on; not what the test asked for."
+    return Dimension(name, label, _PART, text, _PART, is_of_bugs=True)
+
+
+_DIMENSIONS = (
+    Dimension("product", "Product", _TEST, "Product of the test."),
+    Dimension("section", "Section", _TEST, "Section of the test."),
+    Dimension(
+        "feature",
+        "Feature",
+        _TEST,
+        "Product feature of the bug, of the executed story, or of the test, which may have several.",
+        frozenset({"tests", "features"}),
+    ),
+    Dimension("user_story", "User story", _STORY, "User story that was executed.", _OF_TESTS),
+    Dimension(
+        "severity", "Severity", _BUG, "Level of the bug: critical, high, low or none.", _OF_TESTS, is_of_bugs=True
+    ),
+    Dimension(
+        "kind", "Kind", _BUG, "Kind of bug: functional, visual, content, usability ...", _OF_TESTS, is_of_bugs=True
+    ),
+    Dimension("bug_status", "Bug status", _BUG, "Status of the bug as people see it.", _OF_TESTS, is_of_bugs=True),
+    Dimension("known", "Known", _BUG, "Whether the bug is tagged as known.", _OF_TESTS, is_of_bugs=True),
+    Dimension(
+        "rejection_reason",
+        "Rejection reason",
+        _BUG,
+        "Why the bug was rejected; none for other bugs.",
+        _OF_TESTS,
+        is_of_bugs=True,
+    ),
+    Dimension("testing_type", "Testing type", _TEST, "Type of the test: rapid, focused, coverage, usability ..."),
+    Dimension("test_status", "Test status", _TEST, "Status of the test."),
+    Dimension("test_environment", "Test environment", _TEST, "Test environment of the test."),
+    Dimension("tester", "Tester", _PART, "Who reported the bug, or executed the story.", _OF_TESTS, is_of_bugs=True),
+    Dimension("contact", "Customer contact", _TEST, "Who created the test."),
+    _device("device", "Device", "Device"),
+    _device("device_category", "Device category", "Category of the device"),
+    _device("operating_system", "Operating system", "Operating system"),
+    _device("browser", "Browser", "Browser"),
+    Dimension("day", "Day", _TEST, f"Day, {_BY_TIME}."),
+    Dimension("week", "Week", _TEST, f"ISO week, {_BY_TIME}."),
+    Dimension("month", "Month", _TEST, f"Month, {_BY_TIME}."),
+    Dimension("quarter", "Quarter", _TEST, f"Quarter, {_BY_TIME}."),
+)
+DIMENSIONS: Mapping[str, Dimension] = {dimension.name: dimension for dimension in _DIMENSIONS}
+
+
+def nearest(
+    what: str, name: str, known: Iterable[str], step: str = "metric_capabilities lists them all."
+) -> BadInput:
+    """The error for a name that does not exist, with those that look like it."""
+    known = list(known)
+    near = get_close_matches(name.lower().replace(" ", "_").replace("-", "_"), known, n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(near)}? " if near else f"It takes any of: {', '.join(known)}. "
+    return BadInput(f"There is no {what} {name[:60]!r}.", hint + step)
+
+
+def metric(name: str) -> Metric:
+    """The metric of this name. Raises `BadInput` with the nearest names."""
+    if name not in METRICS:
+        raise nearest("metric", name, METRICS)
+    return METRICS[name]
+
+
+def dimension(name: str) -> Dimension:
+    """The dimension of this name. Raises `BadInput` with the nearest names."""
+    if name not in DIMENSIONS:
+        raise nearest("dimension", name, DIMENSIONS)
+    return DIMENSIONS[name]
