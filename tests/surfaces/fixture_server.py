@@ -13,6 +13,7 @@ from typing import Any
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.shared.exceptions import MCPError
+from mcp.shared.message import ServerMessageMetadata
 from mcp_types import (
     MISSING_REQUIRED_CLIENT_CAPABILITY,
     AudioContent,
@@ -225,16 +226,21 @@ async def test_missing_capability(ctx: Anything) -> CallToolResult:
     )
 
 
+def _of(ctx: Anything) -> ServerMessageMetadata:
+    """What sends a question along with the answer to the call: the client's own stream may not be open yet."""
+    return ServerMessageMetadata(related_request_id=ctx.request_id)
+
+
 def _add_questions(server: MCPServer[None]) -> None:
     """Tools that ask the client while they run, as clients with a session answer."""
 
     async def test_sampling(prompt: str, ctx: Anything) -> CallToolResult:
         """Sampling."""
-        result = await ctx.session.send_request(sampling(prompt, 100), CreateMessageResult)
+        result = await ctx.session.send_request(sampling(prompt, 100), CreateMessageResult, metadata=_of(ctx))
         return answer(f"LLM response: {result.content.text}")
 
     async def _asked(ctx: Anything, request: ElicitRequest, what: str) -> CallToolResult:
-        result = await ctx.session.send_request(request, ElicitResult)
+        result = await ctx.session.send_request(request, ElicitResult, metadata=_of(ctx))
         return answer(f"{what}: action={result.action}, content={result.content}")
 
     async def test_elicitation(message: str, ctx: Anything) -> CallToolResult:
