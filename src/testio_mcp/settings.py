@@ -2,17 +2,15 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self, TypeVar
+from typing import Annotated, Self, TypeVar
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from testio_mcp.errors import BadInput
-
-if TYPE_CHECKING:
-    from zoneinfo import ZoneInfo
 
 API_URL = "https://api.test.io/customer/v2/"
 S = TypeVar("S", bound="ToolSettings")
@@ -122,18 +120,14 @@ class Settings(ToolSettings):
     @field_validator("time_zone", mode="after")
     @classmethod
     def _is_a_time_zone(cls, value: str) -> str:
-        from zoneinfo import ZoneInfo
-
         try:
             return ZoneInfo(value.strip() or "UTC").key
         except (ValueError, KeyError, OSError):  # not a name, no such zone, a directory of zones
             raise ValueError("must be an IANA time zone such as Europe/Berlin") from None
 
     @property
-    def zone(self) -> "ZoneInfo":
+    def zone(self) -> ZoneInfo:
         """The time zone in which a day begins and ends."""
-        from zoneinfo import ZoneInfo
-
         return ZoneInfo(self.time_zone)
 
     @field_validator("web_url", mode="after")

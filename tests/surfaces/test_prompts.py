@@ -160,6 +160,17 @@ async def test_prompts_over_both_transports(synced: Copy, server: HttpServer, tm
             assert words(there) == words(here)
 
 
+async def test_today_is_the_day_of_the_time_zone(synced: Copy, tmp_path: Path) -> None:
+    """These two zones are 25 hours apart: it is never the same day in both."""
+    found = {}
+    for zone in ("Pacific/Niue", "Pacific/Kiritimati"):
+        async with stdio({**synced.environment, "TESTIO_TIME_ZONE": zone}, tmp_path, "auto") as client:
+            text = words(await client.get_prompt("weekly_digest", {"period": "today"}))
+        [said] = re.findall(r"(\S+) to \S+ \(both days included\)", text)
+        found[zone] = date.fromisoformat(said)
+    assert found["Pacific/Niue"] < found["Pacific/Kiritimati"]
+
+
 async def test_prompts_follow_the_tools(synced: Copy, tmp_path: Path) -> None:
     with http_server({**synced.environment, "TESTIO_TOOLS": "list_changes,list_tests"}, tmp_path) as server:
         async with Client(f"{server.url}/mcp") as client:

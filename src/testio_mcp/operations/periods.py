@@ -8,6 +8,7 @@ import re
 import unicodedata
 from calendar import monthrange
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
@@ -166,13 +167,11 @@ def period_of(words: str, today: date) -> Period:
 
     Raises `BadInput` that names the forms.
     """
-    said = " ".join(unicodedata.normalize("NFKC", words[: _LONGEST + 1]).lower().split())
-    if said in _ALL:
-        return Period(None, None)
-    try:
-        found = _found(said, today) if len(said) <= _LONGEST else None
-    except (ValueError, OverflowError):
-        found = None
+    found = None
+    if len(words) <= _LONGEST:
+        said = " ".join(unicodedata.normalize("NFKC", words).lower().split())
+        with suppress(ValueError, OverflowError):
+            found = _found(said, today)
     if found is None:
         raise BadInput(f"period: {words[:60]!r} is none.", _STEP)
     if found.first and found.last and found.first > found.last:
@@ -295,6 +294,8 @@ def _label(first: date, unit: Unit) -> str:
 
 def _found(said: str, today: date) -> Period | None:
     """One of the forms, or a span with such a form at one end or at both."""
+    if said in _ALL:
+        return Period(None, None)
     if single := _single(said, today):
         return Period(*single)
     for form in _SPANS:

@@ -5,6 +5,7 @@ import gc
 import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
+from datetime import date, datetime
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,12 @@ class Account:
             if self._app is None:
                 self._app = await self._open()
             return self._app
+
+    def today(self) -> date:
+        """The day that it is in the account's time zone. Raises `BadInput` when the settings are unusable."""
+        with importing():
+            from testio_mcp.settings import load_settings
+        return datetime.now(load_settings(**self._overrides).zone).date()
 
     async def _open(self) -> "App":
         with importing():

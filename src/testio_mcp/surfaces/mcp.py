@@ -105,7 +105,7 @@ class TestioServer(MCPServer[None]):
     ) -> GetPromptResult:
         """A prompt's text; an unknown name or argument is the protocol's error for bad parameters."""
         with _errors(f"Prompt {name!r}"):
-            return prompt(self._toolbox, name, arguments or {})
+            return prompt(self._toolbox, name, arguments or {}, self._account.today())
 
     async def list_resources(self) -> list[Resource]:
         """The texts that explain the data."""

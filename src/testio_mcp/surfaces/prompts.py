@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime
+from datetime import date
 
 from mcp_types import GetPromptResult, Prompt, PromptArgument, PromptMessage, TextContent
 
@@ -34,14 +34,14 @@ def prompts(toolbox: Toolbox) -> list[Prompt]:
     ]
 
 
-def prompt(toolbox: Toolbox, name: str, arguments: Mapping[str, str], today: date | None = None) -> GetPromptResult:
+def prompt(toolbox: Toolbox, name: str, arguments: Mapping[str, str], today: date) -> GetPromptResult:
     """One prompt with its arguments filled in. Raises `NotFound` or `BadInput`, both with the valid values."""
     names = [known.name for known in prompts(toolbox)]
     if name not in names:
         raise NotFound(f"There is no prompt {name[:60]!r}.", f"The prompts are: {', '.join(names)}.")
     recipe = RECIPES[name]
     values = _values(recipe, arguments)
-    words = "\n".join(_lines(recipe, values, toolbox, today or datetime.now(UTC).date()))
+    words = "\n".join(_lines(recipe, values, toolbox, today))
     message = PromptMessage(role="user", content=TextContent(type="text", text=words))
     return GetPromptResult(description=recipe.description, messages=[message])
 
