@@ -14,8 +14,8 @@ TODAY = date(2026, 8, 19)
 WORDS = [
     "last", "previous", "past", "this", "letzte", "dieses", "since", "until", "seit", "from", "to", "bis", "vom",
     "zum", "den", "und", "..", "/", "-", "–", "0", "1", "3", "30", "53", "99999", "2026", "9999", "0001",
-    "2024-02-29", "2026-Q3", "2026-W53", "KW", "Q3", "Oktober", "October", "März", "05.10.2026", "1.", "days", "weeks",
-    "Monate", "Quartal", "year", "YTD", "today", "gestern", "Vorjahr", "Jahresbeginn", "all", "time",
+    "2024-02-29", "2026-Q3", "2026-W53", "KW", "Q3", "Oktober", "October", "März", "05.10.2026", "1.", "days",
+    "weeks", "Monate", "Quartal", "year", "YTD", "today", "gestern", "Vorjahr", "Jahresbeginn", "all", "time",
 ]  # fmt: skip
 
 days = st.dates()
