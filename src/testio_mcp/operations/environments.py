@@ -3,16 +3,18 @@
 from typing import Annotated
 
 from pydantic import BaseModel, Field
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, bindparam
 
-from testio_mcp.database.tables import Product, Section, Test, TestEnvironment, TestTemplate, table_of
+from testio_mcp.database.tables import Product, Section, TestEnvironment, TestTemplate, table_of
+from testio_mcp.operations.groups import number_of
 from testio_mcp.operations.listing import Listing, Order, containing, part_of_text
 from testio_mcp.operations.paging import Cursor, Page
 from testio_mcp.operations.registry import operation
+from testio_mcp.sync.counts import ENVIRONMENT_TESTS
 
 _ENVIRONMENTS, _TEMPLATES, _PRODUCTS = table_of(TestEnvironment), table_of(TestTemplate), table_of(Product)
 _environment, _template, _product = _ENVIRONMENTS.c, _TEMPLATES.c, _PRODUCTS.c
-_section, _test = table_of(Section).c, table_of(Test).c
+_section = table_of(Section).c
 
 
 class EnvironmentSummary(BaseModel):
@@ -57,10 +59,7 @@ _environments = Listing(
         _environment.url,
         _environment.product_id,
         _product.name.label("product"),
-        select(func.count())
-        .where(_test.test_environment_id == _environment.id, _test.gone_at.is_(None))
-        .scalar_subquery()
-        .label("tests"),
+        number_of(ENVIRONMENT_TESTS, _environment.id).label("tests"),
     ),
     joins=((_PRODUCTS, _environment.product_id == _product.id),),
     always=(_environment.gone_at.is_(None),),

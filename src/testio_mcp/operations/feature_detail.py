@@ -25,10 +25,11 @@ from testio_mcp.database.tables import (
 )
 from testio_mcp.operations import figures
 from testio_mcp.operations.details import GONE, RECENT, RecentBug, recent_bugs, the_one
-from testio_mcp.operations.groups import Groups
+from testio_mcp.operations.groups import groups_of
 from testio_mcp.operations.paging import as_of
 from testio_mcp.operations.registry import operation
 from testio_mcp.operations.tests import BugCounts
+from testio_mcp.sync.counts import FEATURE_BUGS, STORY_EXECUTIONS
 
 SHOWN = 20
 """How many executions and results of a user story are shown."""
@@ -104,10 +105,8 @@ _stories = (
     .where(_story.feature_id == bindparam("id"), _story.gone_at.is_(None))
     .order_by(_story.id)
 )
-_executions_of_stories = Groups(
-    (_execution.user_story_id, _execution.status),
-    _execution.gone_at.is_(None),
-    among=select(_story.id).where(_story.feature_id == bindparam("id")),
+_executions_of_stories = groups_of(
+    STORY_EXECUTIONS, select(_story.id).where(_story.feature_id == bindparam("id")), "owner_id", "status"
 )
 _has_it = (_copy.feature_id == bindparam("id"), _copy.test_id == _test.id)
 _gone = select(func.count()).where(
@@ -132,7 +131,7 @@ def _newest(*conditions: ColumnElement[bool]) -> tuple[Select[Any], Select[Any]]
 
 
 _newest_tests, _newest_ran = _newest(), _newest(figures.RAN, _test.end_at.is_not(None))
-_bugs = Groups((_bug.status, _bug.level, _bug.kind), _bug.feature_id == bindparam("id"), _bug.gone_at.is_(None))
+_bugs = groups_of(FEATURE_BUGS, bindparam("id"), "status", "level", "kind")
 
 
 @operation(
@@ -153,8 +152,8 @@ def get_feature(
     """
     key = {"id": feature_id}
     base = the_one(conn, _feature_base, feature_id, "Feature", "list_features")
-    runs = _executions_of_stories.count(conn, key)
-    groups = _bugs.count(conn, key)
+    runs = fetch(conn, _executions_of_stories, key)
+    groups = fetch(conn, _bugs, key)
     known = key | {"product_id": base["product_id"]}
     tests = fetch(conn, _tests, known)[0][0]
     way = int(tests > FEW)
@@ -234,7 +233,7 @@ _story_base = (
     .join(_product, _story.product_id == _product.c.id)
     .where(_story.id == bindparam("id"))
 )
-_executions = Groups((_execution.status,), _execution.user_story_id == bindparam("id"), _execution.gone_at.is_(None))
+_executions = groups_of(STORY_EXECUTIONS, bindparam("id"), "status")
 # The inner statements read an index alone; only the rows that are shown are looked up.
 _newest_runs = (
     select(_execution.id)
@@ -307,7 +306,7 @@ def get_user_story(
     """
     key = {"id": user_story_id}
     base = the_one(conn, _story_base, user_story_id, "User story", "list_user_stories")
-    statuses = figures.tally(_executions.count(conn, key))
+    statuses = figures.tally(fetch(conn, _executions, key))
     runs = fetch_records(conn, _runs, key)
     answer: dict[str, Any] = {
         **base,

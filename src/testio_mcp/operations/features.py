@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, exists, func, select
+from sqlalchemy import Connection, bindparam, exists, func, select
 
 from testio_mcp.database.tables import (
     Bug,
@@ -20,9 +20,11 @@ from testio_mcp.database.tables import (
 from testio_mcp.operations.arguments import Ids
 from testio_mcp.operations.cells import RESULTS
 from testio_mcp.operations.figures import RAN
+from testio_mcp.operations.groups import has_any, number_of
 from testio_mcp.operations.listing import Listing, Order, containing, part_of_text
 from testio_mcp.operations.paging import Cursor, Page
 from testio_mcp.operations.registry import operation
+from testio_mcp.sync.counts import FEATURE_BUGS, STORY_EXECUTIONS
 
 Sort = Literal["title", "newest"]
 
@@ -71,19 +73,6 @@ class UserStoryPage(Page):
     items: list[UserStorySummary]
 
 
-def _count(table: Table, *conditions: ColumnElement[bool]) -> ColumnElement[int]:
-    """How many rows of another table belong to the record of a list."""
-    return select(func.count()).select_from(table).where(table.c.gone_at.is_(None), *conditions).scalar_subquery()
-
-
-def _bugs(*conditions: ColumnElement[bool]) -> ColumnElement[int]:
-    return _count(table_of(Bug), _bug.feature_id == _feature.id, *conditions)
-
-
-def _executions(*conditions: ColumnElement[bool]) -> ColumnElement[int]:
-    return _count(table_of(Execution), _execution.user_story_id == _story.id, *conditions)
-
-
 def _orders(columns: Any) -> dict[str, Order]:
     return {
         "title": Order((columns.title, columns.id), (str, int), is_descending=False),
@@ -119,9 +108,12 @@ _features = Listing(
         _feature.title,
         _feature.product_id,
         _product.name.label("product"),
-        _count(_STORIES, _story.feature_id == _feature.id).label("user_stories"),
-        _bugs().label("bugs"),
-        _bugs(_bug.status == "open").label("open_bugs"),
+        select(func.count())
+        .where(_story.feature_id == _feature.id, _story.gone_at.is_(None))
+        .scalar_subquery()
+        .label("user_stories"),
+        number_of(FEATURE_BUGS, _feature.id).label("bugs"),
+        number_of(FEATURE_BUGS, _feature.id, status="open").label("open_bugs"),
         _is_tested.label("is_tested"),
     ),
     joins=((_PRODUCTS, _feature.product_id == _product.id),),
@@ -137,7 +129,7 @@ _features = Listing(
     resources=("features", "tests", "bugs"),
     known={"product_id": (_PRODUCTS, "Product", "list_products shows the ids.")},
 )
-_was_executed = exists().where(_execution.user_story_id == _story.id, _execution.gone_at.is_(None))
+_was_executed = has_any(_story.id, STORY_EXECUTIONS)
 _stories = Listing(
     table=_STORIES,
     columns=(
@@ -147,8 +139,11 @@ _stories = Listing(
         _feature.title.label("feature"),
         _story.product_id,
         _product.name.label("product"),
-        _executions().label("executions"),
-        *(_executions(_execution.status == word).label(word) for word in ("passed", "failed", "blocked")),
+        number_of(STORY_EXECUTIONS, _story.id).label("executions"),
+        *(
+            number_of(STORY_EXECUTIONS, _story.id, status=word).label(word)
+            for word in ("passed", "failed", "blocked")
+        ),
     ),
     joins=((_PRODUCTS, _story.product_id == _product.id), (_FEATURES, _story.feature_id == _feature.id)),
     always=(_story.gone_at.is_(None),),

@@ -1,66 +1,33 @@
-"""Counts by groups, for records by the ten thousands.
+"""Counts that the sync keeps (`sync/counts.py`): a few rows to read, however many records they stand for."""
 
-On SQLite the statement steps through an index from one group to the next, and counts each group as one range of that
-index: a third of the time of GROUP BY, little more than counting all records at once. It needs an index that begins
-with the columns of the conditions and goes on with those of the groups. PostgreSQL does not see that such an index is
-in order behind an IS NULL, and is fast at GROUP BY.
-"""
-
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Connection, Select, func, select
+from sqlalchemy import ColumnElement, Select, exists, func, or_, select
 
-from testio_mcp.database.dialect import fetch
+from testio_mcp.database.tables import KeptCount, table_of
+from testio_mcp.sync.counts import Kept
 
-
-class Groups:
-    """Records by the words in some columns, which are never null."""
-
-    def __init__(
-        self,
-        columns: Sequence[ColumnElement[Any]],
-        *conditions: ColumnElement[bool],
-        among: Select[Any] | None = None,
-    ) -> None:
-        """Prepare the statements; `among` selects the words of the first column where they are known."""
-        self._stepping = _stepping(columns, conditions, among)
-        chosen = conditions if among is None else (*conditions, columns[0].in_(among))
-        self._grouping = select(*columns, func.count()).where(*chosen).group_by(*columns)
-
-    def count(self, conn: Connection, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
-        """The words of each group and how many records have them."""
-        return fetch(conn, self._stepping if conn.dialect.name == "sqlite" else self._grouping, values)
+_kept = table_of(KeptCount).c
 
 
-def _stepping(
-    columns: Sequence[ColumnElement[Any]], conditions: tuple[ColumnElement[bool], ...], among: Select[Any] | None
-) -> Select[Any]:
-    groups: CTE | None = None if among is None else among.cte("by_1")
-    for level in range(0 if groups is None else 1, len(columns)):
-        groups = _level(columns[: level + 1], conditions, groups)
-    words = [] if groups is None else list(groups.c)
-    same = [column == word for column, word in zip(columns, words, strict=True)]
-    number = select(func.count()).where(*conditions, *same).scalar_subquery()
-    return select(*words, number.label("number")).where(words[-1].is_not(None))
+def groups_of(kept: Kept, owner: ColumnElement[Any] | Select[Any], *words: str) -> Select[Any]:
+    """Records of one or several owners as groups: the words in these columns of the count, and a number of records.
+
+    A group may come several times where the count is split by more than these words.
+    """
+    mine = _kept.owner_id.in_(owner) if isinstance(owner, Select) else _kept.owner_id == owner
+    return select(*(_kept[word] for word in words), _kept.number).where(_kept.counted == kept.name, mine)
 
 
-def _level(
-    columns: Sequence[ColumnElement[Any]], conditions: tuple[ColumnElement[bool], ...], outer: CTE | None
-) -> CTE:
-    """The groups by the first columns, made of the groups by one column less; each search ends with a null."""
-    column = columns[-1]
-    above = [] if outer is None else list(outer.c)
+def number_of(kept: Kept, owner: ColumnElement[Any], **words: str) -> ColumnElement[int]:
+    """How many records an owner has, or how many with these words."""
+    chosen = (_kept[name] == word for name, word in words.items())
+    number = select(func.coalesce(func.sum(_kept.number), 0)).where(
+        _kept.counted == kept.name, _kept.owner_id == owner, *chosen
+    )
+    return number.scalar_subquery()
 
-    def least(words: Sequence[ColumnElement[Any]], *beyond: ColumnElement[bool]) -> ColumnElement[Any]:
-        same = [known == word for known, word in zip(columns, words, strict=False)]
-        return select(func.min(column)).where(*conditions, *same, *beyond).scalar_subquery()
 
-    name = f"by_{len(columns)}"
-    first = select(*above, least(above).label(f"word_{len(columns)}"))
-    if above:
-        first = first.where(above[-1].is_not(None))
-    steps = first.cte(name, recursive=True)
-    *same, last = steps.c
-    following = select(*same, least(same, column > last)).where(last.is_not(None))
-    return steps.union_all(following)
+def has_any(owner: ColumnElement[Any], *counts: Kept) -> ColumnElement[bool]:
+    """Whether an owner has a record in any of these counts."""
+    return or_(*(exists().where(_kept.counted == kept.name, _kept.owner_id == owner) for kept in counts))

@@ -16,15 +16,19 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
+    ScalarSelect,
     Select,
+    SelectBase,
     Subquery,
     Table,
     bindparam,
+    case,
     exists,
     func,
     literal_column,
     select,
     tuple_,
+    union,
     union_all,
 )
 
@@ -33,6 +37,8 @@ from testio_mcp.database.types import utc_text
 from testio_mcp.errors import NotFound
 from testio_mcp.operations.paging import as_of, decode_cursor, encode_cursor
 
+_BRANCHES = 40
+"""How many indexes a page is merged from at most."""
 COUNTED = 1_000
 """How far matching records are counted; beyond that a total says that there are more."""
 
@@ -76,6 +82,7 @@ class Listing:
     A filter is a condition whose variable has the filter's name; those of `parts` are met by one row of the parts.
     `counted` has conditions that choose the same as the filters of their names, and suit a count better.
     `split` names a filter that takes a list, and the column it is about: each value walks an index of its own.
+    `either` is the same of a filter about several columns, any of which may have the value.
     `known` names, for a filter by id, the table and the words for an id that is not there.
     """
 
@@ -89,6 +96,7 @@ class Listing:
     joins: tuple[tuple[FromClause, ColumnElement[bool]], ...] = ()
     counted: Mapping[str, ColumnElement[bool]] = field(default_factory=dict)
     split: tuple[str, ColumnElement[Any]] | None = None
+    either: tuple[str, tuple[ColumnElement[Any], ...]] | None = None
     known: Mapping[str, tuple[Table, str, str]] = field(default_factory=dict)
 
     def page(
@@ -103,12 +111,13 @@ class Listing:
         values = {name: value for name, value in given.items() if value not in (None, [])}
         way = self.orders[order]
         position = _position(way, cursor, values)
-        is_split = self.split and self.split[0] in values and not way.instead
-        branches = len(set(values[self.split[0]])) if self.split and is_split else 0
+        name, columns = ("", ()) if way.instead else self.way_apart(frozenset(values))
+        apart = list(dict.fromkeys(values[name])) if name else []
+        branches = len(apart) if 1 < len(apart) * len(columns) <= _BRANCHES else 0
         statement = _page(self, self.names.intersection(values), order, position is not None, branches)
         binds = values | {"limit": limit + 1} | {f"last_{n}": key for n, key in enumerate(position or ())}
-        if self.split and branches > 1:
-            binds |= {f"branch_{n}": value for n, value in enumerate(dict.fromkeys(values[self.split[0]]))}
+        if branches:
+            binds |= {f"branch_{n}": value for n, value in enumerate(apart)}
         rows = fetch(conn, statement, binds)
         if not rows:
             return self._nothing(conn, values, order)
@@ -119,6 +128,12 @@ class Listing:
         following = encode_cursor(*map(_in_cursor, last)) if len(rows) > limit else None
         items = [dict(zip(names, row, strict=False)) for row in rows[:limit]]
         return {"items": items, "next_cursor": following, "as_of": moment, **_total(total)}
+
+    def way_apart(self, names: frozenset[str]) -> tuple[str, tuple[ColumnElement[Any], ...]]:
+        """The filter among these whose values walk indexes of their own, and its columns; no name for none."""
+        if self.either and self.either[0] in names:
+            return self.either
+        return (self.split[0], (self.split[1],)) if self.split and self.split[0] in names else ("", ())
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -169,20 +184,24 @@ def _ordered(order: Order, columns: Sequence[ColumnElement[Any]]) -> list[Column
     return [column.desc() for column in columns] if order.is_descending else list(columns)
 
 
-def _branch(listing: Listing, names: frozenset[str], order: Order, is_later: bool, branch: int | None) -> Subquery:
+def _branch(
+    listing: Listing, names: frozenset[str], order: Order, is_later: bool, *same: ColumnElement[bool]
+) -> Subquery:
     """The ids and sort keys of a page, from one walk along an index."""
     if is_later and order.bound:
         names -= {order.bound}
-    chosen = listing.conditions(names, order)
+    chosen = [*listing.conditions(names, order), *same]
     if is_later:
         last = [bindparam(f"last_{n}", type_=key.type) for n, key in enumerate(order.keys)]
         here, there = (order.keys[0], last[0]) if len(last) == 1 else (tuple_(*order.keys), tuple_(*last))
         chosen.append(here < there if order.is_descending else here > there)
-    if branch is not None and listing.split:
-        chosen.append(listing.split[1] == bindparam(f"branch_{branch}"))
     keys = [key.label(f"key_{n}") for n, key in enumerate(order.keys)]
     chosen_ids = select(listing.table.c.id.label("id"), *keys).select_from(_source(listing, order)).where(*chosen)
     return chosen_ids.order_by(*_ordered(order, order.keys)).limit(bindparam("limit")).subquery()
+
+
+def _ways(columns: Sequence[ColumnElement[Any]], branches: int) -> list[ColumnElement[bool]]:
+    return [column == bindparam(f"branch_{number}") for number in range(branches) for column in columns]
 
 
 def _source(listing: Listing, order: Order) -> FromClause:
@@ -192,17 +211,19 @@ def _source(listing: Listing, order: Order) -> FromClause:
 @lru_cache(maxsize=1024)
 def _page(listing: Listing, names: frozenset[str], order: str, is_later: bool, branches: int) -> Select[Any]:
     way = listing.orders[order]
-    if branches > 1 and listing.split:
-        rest = names - {listing.split[0]}
-        parts = (select(_branch(listing, rest, way, is_later, number)) for number in range(branches))
-        page = union_all(*parts).subquery("page")
+    if branches:
+        name, columns = listing.way_apart(names)
+        ways = _ways(columns, branches)
+        parts = (select(_branch(listing, names - {name}, way, is_later, same)) for same in ways)
+        # A record that has the value in two columns is in two branches.
+        page = (union_all if len(columns) == 1 else union)(*parts).subquery("page")
     else:
-        page = select(_branch(listing, names, way, is_later, None)).subquery("page")
+        page = select(_branch(listing, names, way, is_later)).subquery("page")
     keys = [page.c[f"key_{n}"] for n in range(len(way.keys))]
     joined: FromClause = page.join(listing.table, listing.table.c.id == page.c.id)
     for table, condition in listing.joins:
         joined = joined.outerjoin(table, condition)
-    about = _about(listing, names, way)
+    about = _about(listing, names, way, branches)
     return (
         select(*listing.columns, *keys, *about)
         .select_from(joined)
@@ -211,11 +232,32 @@ def _page(listing: Listing, names: frozenset[str], order: str, is_later: bool, b
     )
 
 
-def _about(listing: Listing, names: frozenset[str], order: Order) -> list[ColumnElement[Any]]:
-    """How many records match, counted up to the limit, and as of when."""
+def _matching(listing: Listing, names: frozenset[str], order: Order) -> Select[Any]:
     conditions = listing.conditions(names, order, counting=True)
-    matching: Select[Any] = select(literal_column("1")).select_from(_source(listing, order)).where(*conditions)
-    total = select(func.count()).select_from(matching.limit(COUNTED + 1).subquery()).scalar_subquery()
+    return select(literal_column("1")).select_from(_source(listing, order)).where(*conditions).limit(COUNTED + 1)
+
+
+def _counted(rows: SelectBase) -> ScalarSelect[int]:
+    return select(func.count()).select_from(rows.subquery()).scalar_subquery()
+
+
+def _total_of_ways(
+    matching: Select[Any], ways: Sequence[ColumnElement[bool]], key: ColumnElement[int]
+) -> ColumnElement[int]:
+    """How many records are on any way: counted together only if there are few on each."""
+    parts = [matching.where(way) for way in ways]
+    together = union(*(select(part.with_only_columns(key).subquery()) for part in parts))
+    return case(*((_counted(part) > COUNTED, COUNTED + 1) for part in parts), else_=_counted(together))
+
+
+def _about(listing: Listing, names: frozenset[str], order: Order, branches: int = 0) -> list[ColumnElement[Any]]:
+    """How many records match, counted up to the limit, and as of when."""
+    name, columns = listing.way_apart(names)
+    if branches and len(columns) > 1:
+        others = _matching(listing, names - {name}, order)
+        total = _total_of_ways(others, _ways(columns, branches), listing.table.c.id)
+    else:
+        total = _counted(_matching(listing, names, order))
     product: BindParameter[int] | None = bindparam("product_id") if "product_id" in names else None
     return [total.label("total"), as_of(*listing.resources, product_id=product).label("as_of")]
 

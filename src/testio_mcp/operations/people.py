@@ -3,17 +3,19 @@
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
-from sqlalchemy import ColumnElement, Connection, Table, exists, func, or_, select
+from sqlalchemy import Connection
 
-from testio_mcp.database.tables import Bug, Execution, Person, Test, table_of
+from testio_mcp.database.tables import Person, table_of
+from testio_mcp.operations.groups import has_any, number_of
 from testio_mcp.operations.listing import Listing, Order, containing, part_of_text
 from testio_mcp.operations.paging import Cursor, Page
 from testio_mcp.operations.registry import operation
+from testio_mcp.sync.counts import AUTHOR_BUGS, CREATOR_TESTS, SUBMITTER_TESTS, TESTER_EXECUTIONS
 
 Role = Literal["tester", "contact"]
 
 _PEOPLE = table_of(Person)
-_person, _bug, _test, _execution = _PEOPLE.c, table_of(Bug).c, table_of(Test).c, table_of(Execution).c
+_person = _PEOPLE.c
 
 
 class PersonSummary(BaseModel):
@@ -33,31 +35,20 @@ class PersonPage(Page):
     items: list[PersonSummary]
 
 
-def _count(table: Table, column: ColumnElement[int]) -> ColumnElement[int]:
-    mine = (column == _person.id, table.c.gone_at.is_(None))
-    return select(func.count()).select_from(table).where(*mine).scalar_subquery()
-
-
 _listing = Listing(
     table=_PEOPLE,
     columns=(
         _person.id,
         _person.name,
-        _count(table_of(Bug), _bug.author_id).label("bugs_reported"),
-        _count(table_of(Execution), _execution.executed_by_id).label("executions"),
-        _count(table_of(Test), _test.created_by_id).label("tests_created"),
-        _count(table_of(Test), _test.submitted_by_id).label("tests_submitted"),
+        number_of(AUTHOR_BUGS, _person.id).label("bugs_reported"),
+        number_of(TESTER_EXECUTIONS, _person.id).label("executions"),
+        number_of(CREATOR_TESTS, _person.id).label("tests_created"),
+        number_of(SUBMITTER_TESTS, _person.id).label("tests_submitted"),
     ),
     filters={
         "text": part_of_text(_person.name, "text"),
-        "tester": or_(
-            exists().where(_bug.author_id == _person.id, _bug.gone_at.is_(None)),
-            exists().where(_execution.executed_by_id == _person.id, _execution.gone_at.is_(None)),
-        ),
-        "contact": or_(
-            exists().where(_test.created_by_id == _person.id, _test.gone_at.is_(None)),
-            exists().where(_test.submitted_by_id == _person.id, _test.gone_at.is_(None)),
-        ),
+        "tester": has_any(_person.id, AUTHOR_BUGS, TESTER_EXECUTIONS),
+        "contact": has_any(_person.id, CREATOR_TESTS, SUBMITTER_TESTS),
     },
     orders={"name": Order((_person.name, _person.id), (str, int), is_descending=False)},
     resources=("tests", "bugs"),

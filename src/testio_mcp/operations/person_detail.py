@@ -12,10 +12,11 @@ from testio_mcp.database.dialect import fetch
 from testio_mcp.database.tables import Bug, Execution, Person, Product, Test, table_of
 from testio_mcp.operations import figures
 from testio_mcp.operations.details import RecentBug, recent_bugs, the_one
-from testio_mcp.operations.groups import Groups
+from testio_mcp.operations.groups import groups_of
 from testio_mcp.operations.paging import as_of
 from testio_mcp.operations.registry import operation
 from testio_mcp.operations.tests import BugCounts
+from testio_mcp.sync.counts import AUTHOR_BUGS, CREATOR_TESTS, SUBMITTER_TESTS, TESTER_EXECUTIONS
 
 PRODUCTS = 10
 """How many products are shown."""
@@ -57,22 +58,21 @@ class PersonDetail(BaseModel):
 _base = select(_person.id, _person.name, as_of("tests", "bugs").label("as_of")).where(_person.id == bindparam("id"))
 _theirs = (_bug.author_id == bindparam("id"), _bug.gone_at.is_(None))
 _runs = (_execution.executed_by_id == bindparam("id"), _execution.gone_at.is_(None))
-_bugs = Groups((_bug.product_id, _bug.status, _bug.level), *_theirs)
-_executions = Groups((_execution.status,), *_runs)
+_bugs = groups_of(AUTHOR_BUGS, bindparam("id"), "product_id", "status", "level")
+_executions = groups_of(TESTER_EXECUTIONS, bindparam("id"), "status")
+_created, _submitted = (groups_of(kept, bindparam("id")) for kept in (CREATOR_TESTS, SUBMITTER_TESTS))
 _reports: Select[Any] = select(func.min(_bug.reported_at), func.max(_bug.reported_at)).where(*_theirs)
 _executed: Select[Any] = select(func.min(_execution.executed_at), func.max(_execution.executed_at)).where(*_runs)
 
 
-def _tests_by(person: ColumnElement[Any]) -> Select[Any]:
-    """When the first and the last test of a person started, and how many there are; each a search of one index."""
-    theirs = (person == bindparam("id"), _test.gone_at.is_(None))
+def _started(person: ColumnElement[Any]) -> Select[Any]:
+    """When the first and the last test of a person started."""
     started = _test.start_at <= bindparam("now", type_=_test.start_at.type)
-    first, last = (select(extreme(_test.start_at)).where(*theirs, started) for extreme in (func.min, func.max))
-    number = select(func.count()).where(*theirs)
-    return select(*(part.scalar_subquery() for part in (first, last, number)))
+    theirs = (person == bindparam("id"), _test.gone_at.is_(None), started)
+    return select(func.min(_test.start_at), func.max(_test.start_at)).where(*theirs)
 
 
-_created, _submitted = _tests_by(_test.created_by_id), _tests_by(_test.submitted_by_id)
+_starts = (_started(_test.created_by_id), _started(_test.submitted_by_id))
 _names = select(_product.id, _product.name).where(_product.id.in_(bindparam("ids", expanding=True)))
 
 
@@ -94,21 +94,22 @@ def get_person(
     """
     key = {"id": person_id}
     base = the_one(conn, _base, person_id, "Person", "list_people")
-    bugs, executions = _bugs.count(conn, key), _executions.count(conn, key)
-    known = key | {"now": datetime.now(UTC)}
-    created, submitted = fetch(conn, _created, known)[0], fetch(conn, _submitted, known)[0]
+    bugs, executions = fetch(conn, _bugs, key), fetch(conn, _executions, key)
+    created, submitted = (sum(group[-1] for group in fetch(conn, tests, key)) for tests in (_created, _submitted))
+    spans = [fetch(conn, span, key)[0] for span in (_reports, _executed)]
+    spans += [fetch(conn, span, key | {"now": datetime.now(UTC)})[0] for span in _starts]
     groups = [group[1:] for group in bugs]
     by_status = figures.tally(groups, figures.STATUS)
-    first, last = _activity([fetch(conn, _reports, key)[0], fetch(conn, _executed, key)[0], created, submitted])
+    first, last = _activity(spans)
     answer: dict[str, Any] = {
         **base,
-        "roles": _roles(tester=bool(bugs or executions), contact=bool(created[2] or submitted[2])),
+        "roles": _roles(tester=bool(bugs or executions), contact=bool(created or submitted)),
         "bugs": figures.bug_counts(groups),
         "bugs_by_status": by_status,
         "overall_acceptance_rate": figures.rates(by_status)["overall_acceptance_rate"],
         "executions_by_status": figures.tally(executions),
-        "tests_created": created[2],
-        "tests_submitted": submitted[2],
+        "tests_created": created,
+        "tests_submitted": submitted,
         "first_activity_at": first,
         "last_activity_at": last,
         "products": _products(conn, bugs),
@@ -122,8 +123,8 @@ def _roles(*, tester: bool, contact: bool) -> list[str]:
 
 
 def _activity(spans: Iterable[Sequence[Any]]) -> tuple[datetime | None, datetime | None]:
-    """The first and the last moment of spans that begin with theirs."""
-    moments = [when for span in spans for when in map(figures.moment, span[:2]) if when]
+    """The first and the last moment of all spans."""
+    moments = [when for span in spans for when in map(figures.moment, span) if when]
     return min(moments, default=None), max(moments, default=None)
 
 

@@ -22,10 +22,11 @@ from testio_mcp.database.tables import (
 )
 from testio_mcp.operations import figures
 from testio_mcp.operations.details import GONE, the_one
-from testio_mcp.operations.groups import Groups
+from testio_mcp.operations.groups import groups_of
 from testio_mcp.operations.paging import as_of
 from testio_mcp.operations.registry import operation
 from testio_mcp.operations.tests import BugCounts
+from testio_mcp.sync.counts import PRODUCT_BUGS, PRODUCT_TESTS
 
 SHOWN = 20
 """How many running tests are shown."""
@@ -125,8 +126,8 @@ _sections: Select[Any] = (
     .order_by(_section.id)
 )
 _of_product = (_test.product_id == bindparam("id"), _test.gone_at.is_(None))
-_tests = Groups((_test.status,), *_of_product)
-_bugs = Groups((_bug.status, _bug.level, _bug.kind), _bug.product_id == bindparam("id"), _bug.gone_at.is_(None))
+_tests = groups_of(PRODUCT_TESTS, bindparam("id"), "status")
+_bugs = groups_of(PRODUCT_BUGS, bindparam("id"), "status", "level", "kind")
 # Tests that did not run have hardly any bugs: looking for those is cheaper than looking at the tests that ran.
 _bugs_elsewhere = (
     select(_bug.status, func.count())
@@ -159,8 +160,8 @@ def get_product(
     """
     key = {"id": product_id}
     base = the_one(conn, _base, product_id, "Product", "list_products", now=datetime.now(UTC))
-    tests = figures.tally(_tests.count(conn, key))
-    groups = _bugs.count(conn, key)
+    tests = figures.tally(fetch(conn, _tests, key))
+    groups = fetch(conn, _bugs, key)
     by_status = figures.tally(groups, figures.STATUS)
     elsewhere = figures.tally(fetch(conn, _bugs_elsewhere, key))
     answer: dict[str, Any] = {

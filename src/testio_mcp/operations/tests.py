@@ -13,7 +13,7 @@ from testio_mcp.operations.arguments import AsList, Ids
 from testio_mcp.operations.listing import Listing, Order, day_begins, day_ends
 from testio_mcp.operations.paging import Cursor, Page
 from testio_mcp.operations.registry import operation
-from testio_mcp.sync.rows import person_id
+from testio_mcp.sync.rows import FAR_FUTURE, person_id
 
 TestStatus = Literal["initialized", "customer_finalized", "waiting", "running", "locked", "archived", "cancelled"]
 TestingType = Literal["rapid", "focused", "coverage", "usability", "custom", "test_case"]
@@ -108,7 +108,6 @@ _listing = Listing(
             )
         ),
         "test_environment_id": _test.test_environment_id == bindparam("test_environment_id"),
-        "ended": _test.end_at.is_not(None),
         "end_from": _test.sort_at >= bindparam("end_from", type_=_test.sort_at.type),
         "end_before": _test.sort_at < bindparam("end_before", type_=_test.sort_at.type),
     },
@@ -123,6 +122,7 @@ _listing = Listing(
     },
     resources=("tests", "bugs"),
     split=("statuses", _test.status),
+    either=("contacts", (_test.created_by_id, _test.submitted_by_id)),
     known={
         "product_id": (table_of(Product), "Product", "list_products shows the ids."),
         "feature_ids": (table_of(Feature), "Feature", "list_features shows the ids."),
@@ -169,9 +169,8 @@ def list_tests(
         "feature_ids": feature_ids,
         "contacts": [person_id(name) for name in contacts],
         "test_environment_id": test_environment_id,
-        "ended": end_from is not None or end_to is not None or None,
         "end_from": day_begins(end_from),
-        "end_before": day_ends(end_to),
+        "end_before": day_ends(end_to) or (FAR_FUTURE if end_from or end_to else None),
     }
     page = _listing.page(conn, given, order=sort, cursor=cursor, limit=limit)
     counts = count_bugs(conn, [item["id"] for item in page["items"]]) if page["items"] else {}
