@@ -5,9 +5,9 @@ question that shows the records behind it. `SCHEMA_VERSION` changes with the mea
 """
 
 from datetime import date, datetime
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 SCHEMA_VERSION = "1.0"
 
@@ -54,6 +54,12 @@ class Chart(BaseModel):
     labels: list[str]
     series: list[Series]
 
+    @model_validator(mode="after")
+    def _values_have_labels(self) -> Self:
+        if any(len(series.values) != len(self.labels) for series in self.series):
+            raise ValueError("every series must have one value, or a null, for each label")
+        return self
+
 
 class Column(BaseModel):
     """A column of a table. `share` is a number from 0 to 1."""
@@ -72,11 +78,20 @@ class Table(BaseModel):
     note: str | None = Field(default=None, description="What is left out, and how to see it.")
     query: str | None = None
 
+    @model_validator(mode="after")
+    def _rows_are_whole(self) -> Self:
+        if any(len(row) != len(self.columns) for row in self.rows):
+            raise ValueError("every row must have one cell, or a null, for each column")
+        return self
+
 
 class Section(BaseModel):
     """A part of a report under a heading."""
 
-    id: str = Field(description="Letters, digits and underscores; the same in every report of this kind.")
+    id: str = Field(
+        pattern="^[A-Za-z0-9_]+$",
+        description="Letters, digits and underscores; the same in every report of this kind.",
+    )
     title: str
     text: str | None = None
     figures: list[Figure] = []
@@ -116,3 +131,9 @@ class Report(BaseModel):
     as_of: datetime | None = Field(description="When the oldest part of what was counted was copied from Test IO.")
     sections: list[Section]
     definitions: list[Definition] = []
+
+    @model_validator(mode="after")
+    def _sections_differ(self) -> Self:
+        if len({section.id for section in self.sections}) < len(self.sections):
+            raise ValueError("every section must have an id of its own")
+        return self
