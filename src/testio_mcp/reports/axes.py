@@ -56,7 +56,7 @@ def width_of(text: str) -> float:
 def _letter(letter: str) -> float:
     if letter in "MWmw@%" or unicodedata.east_asian_width(letter) in "WF":
         return 1.0
-    return 0.72 if letter.isupper() else 0.58
+    return 0.72 if letter.isupper() else 0.55
 
 
 def fitted(text: str, width: float) -> str:

@@ -281,7 +281,7 @@ def _ends(chart: Chart, box: Box) -> Iterator[Markup]:
 
 def _lying(chart: Chart, scale: Scale, width: float) -> tuple[float, Markup]:
     """Bars or stacks to the right of their labels, which may be long."""
-    left = min(max(map(width_of, chart.labels)) + 12, width * 0.4)
+    left = min(max(map(width_of, chart.labels)) + 12, width * 0.45)
     room = max(width_of(number(value, chart.unit)) for value in _values(chart) or [0]) + 14
     count = 1 if chart.kind == "stacked" else len(chart.series)
     row = _ROW if count == 1 else 18 * count + 8
