@@ -12,6 +12,8 @@ from testio_mcp.reports.words import tick
 SIZE = 12
 """Height of the text in a chart, in the chart's own units."""
 _MOST_TICKS = 5
+_LEAST = 1e-4
+"""A span of values below this is drawn as none."""
 _STEPS = (1, 2, 2.5, 5, 10)
 
 
@@ -31,7 +33,7 @@ def scale_for(values: Iterable[float], unit: Unit) -> Scale:
     """An axis that shows zero and all values, with few round ticks; whole ones for counts."""
     shown = [0.0, *values]
     low, high = min(shown), max(shown)
-    if low == high:
+    if high - low < _LEAST:
         high = 1.0
     step = _round_step((high - low) / _MOST_TICKS, whole=unit == "count")
     first, last = math.floor(low / step), math.ceil(round(high / step, 9))
