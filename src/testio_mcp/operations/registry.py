@@ -198,6 +198,8 @@ _MODULES = (
     "matrix",
     "search",
     "changes",
+    "custom_reports",
+    "custom_report_summary",
     "sync",
     "status",
     "problems",

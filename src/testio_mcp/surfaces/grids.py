@@ -60,6 +60,8 @@ def natural_width(records: Records, columns: Sequence[str]) -> int:
 
 def in_grid(value: object) -> str:
     """A value on one line; of counts those that are not zero."""
+    if isinstance(value, dict) and any(isinstance(item, str) for item in value.values()):
+        return "; ".join(f"{name}: {moment(item)}" for name, item in value.items() if item)
     if isinstance(value, dict):
         return ", ".join(f"{cell(count)} {name}" for name, count in value.items() if count) or "0"
     return moment(value)

@@ -1,0 +1,386 @@
+"""Custom reports: the answers to questions of the customer's own that bugs carry."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    bindparam,
+    exists,
+    func,
+    literal_column,
+    select,
+)
+
+from testio_mcp.database.dialect import fetch
+from testio_mcp.database.tables import Bug, BugField, Person, Product, Test, table_of
+from testio_mcp.errors import NotFound
+from testio_mcp.operations.arguments import Ids
+from testio_mcp.operations.bugs import Levels, Statuses
+from testio_mcp.operations.listing import Listing, Order, any_of
+from testio_mcp.operations.paging import Cursor, Page, as_of, decode_cursor, encode_cursor
+from testio_mcp.operations.periods import Period, bounds, period_of, today_in
+from testio_mcp.operations.registry import operation
+from testio_mcp.operations.report_fields import (
+    CUT,
+    ContentType,
+    Empty,
+    Filled,
+    Null,
+    Statistic,
+    Values,
+    content_type,
+    filling,
+    frequent,
+    statistics,
+)
+from testio_mcp.settings import Settings
+
+Time = Literal["end", "report"]
+ConfigurationId = Annotated[int, Field(description="The custom report; list_custom_reports shows the ids.")]
+PeriodWords = Annotated[str | None, Field(description="Such as 'last 30 days', 'this quarter' or '2026-Q3'.")]
+TimeWord = Annotated[Time, Field(description="The period is of the end of tests, or of the reports of bugs.")]
+
+_BUGS, _TESTS, _FIELDS = table_of(Bug), table_of(Test), table_of(BugField)
+_bug, _test, _field = _BUGS.c, _TESTS.c, _FIELDS.c
+_product, _person = table_of(Product), table_of(Person)
+_earlier = _FIELDS.alias("earlier")
+
+
+def key_of(table: FromClause) -> ColumnElement[Any]:
+    """What names a field: its key, its name where it has none."""
+    return func.coalesce(table.c.field_key, table.c.name, literal_column("'unnamed'"))
+
+
+KEY = key_of(_FIELDS)
+CONFIGURATION = func.coalesce(_field.configuration_id, literal_column("0"))
+FIRST = ~exists().where(
+    _earlier.c.bug_id == _field.bug_id, _earlier.c.position < _field.position, key_of(_earlier) == KEY
+).correlate(_FIELDS)
+"""A field that occurs twice in a report counts once."""
+
+
+class ReportField(BaseModel):
+    """A field of a custom report."""
+
+    configuration_id: int
+    key: str = Field(description="What names it in other questions.")
+    name: str | None = Field(description="The question as people read it.")
+    content_type: ContentType = Field(description="As its content shows.")
+    declared_type: str | None = Field(description="As the API says.")
+    filled: Filled
+    empty: Empty
+    null: Null
+    distinct_values: int
+    min: Statistic = None
+    median: Statistic = None
+    mean: Statistic = None
+    max: Statistic = None
+    values: list[str] = Field(description="The most frequent first, of a categorical field.")
+
+
+class CustomReport(BaseModel):
+    """A custom report: a set of questions that bugs answer."""
+
+    id: int = Field(description="Its configuration_id; 0 stands for reports that name none.")
+    products: list[str]
+    product_ids: list[int]
+    tests: int
+    bugs: int
+    field_count: int
+
+
+class CustomReportPage(Page):
+    """Custom reports, and the fields of those on the page."""
+
+    items: list[CustomReport]
+    fields: list[ReportField] = Field(description="In the order of the report.")
+
+
+class CustomReportRecord(BaseModel):
+    """A bug with its answers."""
+
+    id: int
+    title: str
+    level: str
+    status: str
+    product: str
+    test_id: int
+    test: str
+    reporter: str | None
+    reported_at: datetime | None
+    values: dict[str, str | None] = Field(description="By the key of the field.")
+
+
+class CustomReportRecordPage(Page):
+    """Bugs with a custom report, newest first."""
+
+    items: list[CustomReportRecord]
+    period: str = Field(description="The days that were looked at.")
+
+
+def _with_report(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    return _bug.id.in_(select(_field.bug_id).where(*conditions))
+
+
+def _of_test(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    return exists().where(_test.id == _bug.test_id, _test.end_at.is_not(None), *conditions).correlate(_BUGS)
+
+
+RECORDS = Listing(
+    table=_BUGS,
+    columns=(
+        _bug.id,
+        _bug.title,
+        _bug.level,
+        _bug.status,
+        _product.c.name.label("product"),
+        _bug.test_id,
+        _test.title.label("test"),
+        _person.c.name.label("reporter"),
+        _bug.reported_at,
+    ),
+    joins=(
+        (_product, _bug.product_id == _product.c.id),
+        (_TESTS, _bug.test_id == _test.id),
+        (_person, _bug.author_id == _person.c.id),
+    ),
+    always=(_bug.gone_at.is_(None),),
+    filters={
+        "configuration_id": _with_report(_field.configuration_id == bindparam("configuration_id")),
+        "unnamed": _with_report(bindparam("unnamed") == CONFIGURATION),
+        "product_id": _bug.product_id == bindparam("product_id"),
+        "test_ids": any_of(_bug.test_id, "test_ids"),
+        "statuses": any_of(_bug.status, "statuses"),
+        "levels": any_of(_bug.level, "levels"),
+        "end_from": _of_test(_test.sort_at >= bindparam("end_from", type_=_test.sort_at.type)),
+        "end_before": _of_test(_test.sort_at < bindparam("end_before", type_=_test.sort_at.type)),
+        "report_from": _bug.reported_at >= bindparam("report_from", type_=_bug.reported_at.type),
+        "report_before": _bug.reported_at < bindparam("report_before", type_=_bug.reported_at.type),
+    },
+    orders={"newest": Order((_bug.id,), (int,))},
+    resources=("tests", "bugs"),
+    known={
+        "product_id": (_product, "Product", "list_products shows the ids."),
+        "test_ids": (_TESTS, "Test", "list_tests shows the ids."),
+    },
+)
+"""The bugs with a custom report; its filters choose the bugs of every question here."""
+
+
+def of_report(configuration_id: int) -> dict[str, int]:
+    """The filter for one custom report; the number 0 also stands for reports that name none."""
+    return {"configuration_id": configuration_id} if configuration_id else {"unnamed": 0}
+
+
+def days_of(period: str | None, settings: Settings) -> Period:
+    """The days that a period in words has; all time without one."""
+    return period_of(period or "", today_in(settings.zone, datetime.now(UTC)))
+
+
+def within(days: Period, time: Time, settings: Settings) -> dict[str, datetime | None]:
+    """The filters for a period, by the end of tests or the reports of bugs."""
+    start, end = bounds(days, settings.zone)
+    return {f"{time}_from": start, f"{time}_before": end}
+
+
+def given(**filters: Any) -> dict[str, Any]:
+    """The filters that choose something."""
+    return {name: value for name, value in filters.items() if value not in (None, [])}
+
+
+@dataclass
+class KnownField:
+    """A field as its bugs show it."""
+
+    key: str
+    position: int
+    name: str | None = None
+    declared: str | None = None
+    values: Values = field(default_factory=Values)
+
+    def add(self, position: int, name: str | None, declared: str | None, text: str | None, bugs: int) -> None:
+        """Learn from some bugs."""
+        self.position = min(self.position, position)
+        self.name, self.declared = self.name or name, self.declared or declared
+        self.values.add(text, bugs)
+
+    @property
+    def content_type(self) -> ContentType:
+        """What kind of content it has."""
+        return content_type(self.values, self.declared)
+
+
+Fields = dict[int, dict[str, KnownField]]
+
+
+@lru_cache(maxsize=64)
+def _contents(names: frozenset[str]) -> Select[Any]:
+    """Every value of every field, by custom report."""
+    value = func.trim(_field.value)
+    number, name, declared = func.min(_field.position), func.max(_field.name), func.max(_field.type)
+    return (
+        select(CONFIGURATION, KEY, number, name, declared, func.substr(value, 1, CUT), func.count())
+        .select_from(_FIELDS.join(_BUGS, _field.bug_id == _bug.id))
+        .where(FIRST, *RECORDS.conditions(names))
+        .group_by(CONFIGURATION, KEY, value)
+    )
+
+
+def known_fields(conn: Connection, filters: Mapping[str, Any]) -> Fields:
+    """The fields of custom reports in the bugs that pass the filters, in the order of the report."""
+    found: Fields = defaultdict(dict)
+    for report, key, position, *rest in fetch(conn, _contents(frozenset(filters)), filters):
+        found[report].setdefault(key, KnownField(key, position)).add(position, *rest)
+    return {
+        report: dict(sorted(fields.items(), key=lambda item: (item[1].position, item[0])))
+        for report, fields in found.items()
+    }
+
+
+@lru_cache(maxsize=64)
+def _reports(names: frozenset[str]) -> Select[Any]:
+    """Tests and bugs by custom report and product."""
+    tests, bugs = func.count(_bug.test_id.distinct()), func.count(_bug.id.distinct())
+    source = _FIELDS.join(_BUGS, _field.bug_id == _bug.id).join(_product, _bug.product_id == _product.c.id)
+    return (
+        select(CONFIGURATION.label("id"), _bug.product_id, _product.c.name.label("product"), tests, bugs)
+        .select_from(source)
+        .where(*RECORDS.conditions(names))
+        .group_by(CONFIGURATION, _bug.product_id, _product.c.name)
+        .order_by(CONFIGURATION, _product.c.name, _bug.product_id)
+    )
+
+
+AS_OF = select(as_of(*RECORDS.resources))
+
+
+@operation(
+    "/custom-reports",
+    command="custom-reports list",
+    toolset="numbers",
+    needs=("tests", "bugs"),
+    examples=({}, {"product_id": 1}),
+    by_default=False,
+)
+def list_custom_reports(
+    conn: Connection,
+    product_id: Annotated[int | None, Field(description="Only this product; list_products shows the ids.")] = None,
+    test_ids: Annotated[Ids, Field(description="Only these tests; list_tests shows the ids.")] = [],  # noqa: B006
+    cursor: Cursor = None,
+    limit: Annotated[int, Field(ge=1, le=100, description="Custom reports per page, 1 to 100.")] = 20,
+) -> CustomReportPage:
+    """List the custom reports that bugs carry, with their fields and what these hold.
+
+    Whether a field is numeric, categorical or text is found from its content, in all bugs of the report.
+    summarize_custom_report groups and adds up, list_custom_report_records shows the bugs.
+    """
+    filters = given(product_id=product_id, test_ids=test_ids)
+    after = decode_cursor(cursor, int)[0] if cursor else None
+    reports: dict[int, dict[str, Any]] = {}
+    for report, product, name, tests, bugs in fetch(conn, _reports(frozenset(filters)), filters):
+        row = reports.setdefault(
+            report, {"id": report, "products": [], "product_ids": [], "tests": 0, "bugs": 0, "field_count": 0}
+        )
+        row["products"].append(name)
+        row["product_ids"].append(product)
+        row["tests"] += tests
+        row["bugs"] += bugs
+    if not reports:
+        RECORDS.page(conn, filters, order="newest", cursor=None, limit=1)  # says which id is unknown, if any
+    rest = [row for report, row in reports.items() if after is None or report > after]
+    page, fields = rest[:limit], known_fields(conn, filters) if rest else {}
+    every = known_fields(conn, {}) if filters and rest else fields
+    for row in page:
+        row["field_count"] = len(fields[row["id"]])
+    return CustomReportPage.model_validate(
+        {
+            "items": page,
+            "fields": [_shown(row, found, every) for row in page for found in fields[row["id"]].values()],
+            "total": len(reports),
+            "next_cursor": encode_cursor(page[-1]["id"]) if len(rest) > limit else None,
+            "as_of": fetch(conn, AS_OF, {})[0][0],
+        }
+    )
+
+
+def _shown(report: Mapping[str, Any], found: KnownField, every: Fields) -> dict[str, Any]:
+    kind = every[report["id"]][found.key].content_type
+    return {
+        "configuration_id": report["id"],
+        "key": found.key,
+        "name": found.name,
+        "content_type": kind,
+        "declared_type": found.declared,
+        **filling(found.values, report["bugs"]),
+        **(statistics(found.values) if kind == "numeric" else {}),
+        "values": [text for text, _ in frequent(found.values)] if kind == "categorical" else [],
+    }
+
+
+_answers = (
+    select(_field.bug_id, KEY.label("key"), _field.value)
+    .where(_field.bug_id.in_(bindparam("ids", expanding=True)), FIRST)
+    .order_by(_field.bug_id, _field.position)
+)
+
+
+@operation(
+    "/custom-reports/{configuration_id}/records",
+    command="custom-reports records",
+    toolset="numbers",
+    needs=("tests", "bugs"),
+    examples=({"configuration_id": 12}, {"configuration_id": 12, "statuses": ["accepted"], "limit": 2}),
+    by_default=False,
+)
+def list_custom_report_records(
+    conn: Connection,
+    settings: Settings,
+    configuration_id: ConfigurationId,
+    product_id: Annotated[int | None, Field(description="Only this product; list_products shows the ids.")] = None,
+    test_ids: Annotated[Ids, Field(description="Only these tests; list_tests shows the ids.")] = [],  # noqa: B006
+    statuses: Statuses = [],  # noqa: B006
+    levels: Levels = [],  # noqa: B006
+    period: PeriodWords = None,
+    time: TimeWord = "end",
+    cursor: Cursor = None,
+    limit: Annotated[int, Field(ge=1, le=100, description="Bugs per page, 1 to 100.")] = 20,
+) -> CustomReportRecordPage:
+    """List the bugs with a custom report, each with its answers, newest first.
+
+    summarize_custom_report adds the same bugs up.
+    """
+    filters = given(product_id=product_id, test_ids=test_ids, statuses=statuses, levels=levels)
+    days = days_of(period, settings)
+    filters |= of_report(configuration_id) | given(**within(days, time, settings))
+    page = RECORDS.page(conn, filters, order="newest", cursor=cursor, limit=limit)
+    if not page["items"]:
+        must_exist(conn, configuration_id)
+    answers: dict[int, dict[str, str | None]] = defaultdict(dict)
+    ids = [item["id"] for item in page["items"]]
+    for bug_id, key, value in fetch(conn, _answers, {"ids": ids}) if ids else ():
+        answers[bug_id][key] = value
+    for item in page["items"]:
+        item["values"] = answers[item["id"]]
+    return CustomReportRecordPage.model_validate(page | {"period": str(days)})
+
+
+_one: dict[str, Select[Any]] = {
+    name: select(_bug.id).where(*RECORDS.conditions(frozenset({name}))).limit(1)
+    for name in ("configuration_id", "unnamed")
+}
+
+
+def must_exist(conn: Connection, configuration_id: int) -> None:
+    """Raise `NotFound` if no bug carries this custom report."""
+    chosen = of_report(configuration_id)
+    if not fetch(conn, _one[next(iter(chosen))], chosen):
+        raise NotFound(f"Custom report {configuration_id} is in no bug.", "list_custom_reports shows the ids.")
