@@ -21,6 +21,7 @@ from testio_mcp.sync.plan import Planned, plan
 from testio_mcp.sync.progress import Report
 from testio_mcp.sync.removal import missing
 from testio_mcp.sync.resources import FEATURES, PRODUCTS, TESTS
+from testio_mcp.sync.rollups import renew
 from testio_mcp.sync.run import Run, SyncOptions
 from testio_mcp.sync.walk import FATAL, Walk
 
@@ -72,6 +73,8 @@ async def run_sync(app: App, options: SyncOptions, report: Report) -> SyncSummar
         run = Run(app, api, options, report, run_id, now, lease)
         async with _recorded(app, run, requests), _pause_kept(app, api):
             await _copy(run)
+            while await run.write(lambda conn: renew(conn, app.settings.zone)):
+                pass
         return await app.store.read(lambda conn: _summary(conn, run_id))
 
 

@@ -35,6 +35,7 @@ from testio_mcp.database.tables.rollups import RollupCell, RollupCount, RollupMe
 from testio_mcp.database.tables.search import SearchSlice
 from testio_mcp.database.tables.sync import (
     ApiPause,
+    ChangeCount,
     ChangeLog,
     Checkpoint,
     DeadLetter,
@@ -51,6 +52,7 @@ __all__ = [
     "BugComment",
     "BugDevice",
     "BugField",
+    "ChangeCount",
     "ChangeLog",
     "Checkpoint",
     "DeadLetter",

@@ -22,7 +22,11 @@ class Bug(Mirrored, table=True):
     """A bug report. `kind` and `level` are the two halves of the API's severity; `status` as shown to people."""
 
     __table_args__ = (
-        Index(None, "test_id", "gone_at", "level", "status"),
+        Index(
+            "ix_bug_wide_test_id",
+            *("test_id", "gone_at", "level", "status"),
+            *("kind", "is_known", "feature_id", "author_id"),
+        ),
         Index(None, "product_id", "status", "id"),
         Index(None, "product_id", "reported_at", "id"),
         Index(None, "reported_at", "id"),

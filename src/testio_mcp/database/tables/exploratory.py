@@ -23,7 +23,11 @@ class Test(Mirrored, table=True):
 
     __table_args__ = (
         # What stands after the id lets a filter or a count read the index alone.
-        Index(None, "product_id", "sort_at", "id", "testing_type", "gone_at"),
+        Index(
+            "ix_test_wide_product_id",
+            *("product_id", "sort_at", "id", "testing_type", "gone_at"),
+            *("status", "section_id", "test_environment_id", "created_by_id", "submitted_by_id"),
+        ),
         Index(None, "product_id", "status", "sort_at", "id", "testing_type", "gone_at"),
         Index(None, "status", "sort_at", "id", "testing_type", "gone_at"),
         Index(None, "sort_at", "id", "testing_type", "gone_at"),
@@ -64,7 +68,7 @@ class TestFeature(SQLModel, table=True):
     """A test's own copy of a product's feature."""
 
     __tablename__ = "test_feature"
-    __table_args__ = (Index(None, "test_id"), Index(None, "feature_id", "test_id"))
+    __table_args__ = (Index(None, "test_id", "feature_id"), Index(None, "feature_id", "test_id"))
 
     id: int = key()
     test_id: int = ref("test")
@@ -154,7 +158,7 @@ class Execution(Mirrored, table=True):
     """
 
     __table_args__ = (
-        Index(None, "test_id", "status"),
+        Index("ix_execution_wide_test_id", "test_id", "status", "gone_at", "user_story_id", "executed_by_id"),
         Index(None, "user_story_id", "gone_at", "status"),
         Index(None, "executed_by_id", "gone_at", "status", "executed_at"),
     )

@@ -1,7 +1,8 @@
 """Counts of past months, kept so that questions about years need not count every bug.
 
-A cell is one product and one month of tests' ends. It is removed with the change that makes it wrong, and made again
-after a sync; what has no cell is counted from the records. `starts_at` is inside the cell, `ends_at` is not.
+A cell is one product, or all of them, and one month of tests' ends. It is removed with the change that makes it
+wrong, and made again after a sync; what has no cell is counted from the records. `starts_at` is inside the cell,
+`ends_at` is not.
 """
 
 from datetime import datetime
@@ -13,6 +14,8 @@ from testio_mcp.database.types import BigId
 
 NOBODY = -1
 """The member that stands for records without one."""
+EVERY = -1
+"""The product of cells that hold what all products have together."""
 
 
 class RollupCell(SQLModel, table=True):

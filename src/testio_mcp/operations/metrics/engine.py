@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, cast
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection
 
 from testio_mcp.database.dialect import fetch
-from testio_mcp.database.tables import Product, table_of
 from testio_mcp.operations.metrics import kept
 from testio_mcp.operations.metrics.questions import Question
-from testio_mcp.operations.metrics.spans import Span, as_json, for_products, split, utc
+from testio_mcp.operations.metrics.spans import Span, as_json, cut, for_products, split, utc
 from testio_mcp.operations.metrics.statements import Shape, When, ends_of_time, statement, stories
 from testio_mcp.operations.metrics.words import DIMENSIONS, SCORES, Counts, Fact, Value, metric
 from testio_mcp.operations.periods import Unit
@@ -22,7 +21,6 @@ Key = int | str | bool | date | None
 Groups = dict[tuple[Key, ...], Counts]
 _INSTANT = timedelta(microseconds=1)
 _COVERED = ("product", "feature", "user_story")
-_products: Select[Any] = select(table_of(Product).c.id).order_by(table_of(Product).c.id)
 
 
 @dataclass(frozen=True)
@@ -77,9 +75,10 @@ def _spans(conn: Connection, question: Question) -> list[Span]:
         first, last = map(utc, fetch(conn, ends_of_time(_when(question), bool(products)), values)[0])
         if first is None or last is None:
             return _beyond(question)
-        start, end = start or first, end or last + _INSTANT
-    found = split(start, end, cast(Unit, question.unit), question.zone)
-    return [*found, *_beyond(question)]
+    else:
+        first, last = start, end - _INSTANT
+    units = split(start or first, end - _INSTANT if end else last, cast(Unit, question.unit), question.zone)
+    return [*cut(units, start, end), *_beyond(question)]
 
 
 def _beyond(question: Question) -> list[Span]:
@@ -93,8 +92,7 @@ def _count(
 ) -> None:
     """Add what a fact counts in every group."""
     if use_rollups and kept.knows(question, fact):
-        named = cast(Iterable[int], question.values_of("product") or ())
-        cells, spans = kept.divide(conn, list(named) or [row[0] for row in fetch(conn, _products, {})], spans)
+        cells, spans = kept.divide(conn, question, spans)
         if cells:
             values = {"spans": as_json(cells, conn.dialect.name), **_values(question)}
             _add(groups, question, fact, kept.rows(conn, question, fact, values))

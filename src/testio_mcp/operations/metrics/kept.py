@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, case, func, select
 
 from testio_mcp.database.dialect import fetch, in_order
-from testio_mcp.database.tables import RollupCell, RollupCount, RollupMember, UserStory, table_of
-from testio_mcp.database.tables.rollups import NOBODY
+from testio_mcp.database.tables import Product, RollupCell, RollupCount, RollupMember, UserStory, table_of
+from testio_mcp.database.tables.rollups import EVERY, NOBODY
 from testio_mcp.operations.listing import any_of
 from testio_mcp.operations.metrics.questions import Question
 from testio_mcp.operations.metrics.spans import Span, spans, utc
@@ -47,6 +47,9 @@ _cells: Select[Any] = (
 )
 
 
+_products: Select[Any] = select(table_of(Product).c.id).order_by(table_of(Product).c.id)
+
+
 def knows(question: Question, fact: Fact) -> bool:
     """Whether kept counts can answer for a fact."""
     if question.time != "end" or question.test_ids or question.exclude_test_ids:
@@ -56,19 +59,34 @@ def knows(question: Question, fact: Fact) -> bool:
     return all(each.name in _SPLITS[fact] for each in question.dimensions)
 
 
-def divide(conn: Connection, product_ids: Iterable[int], wanted: Sequence[Span]) -> tuple[list[Span], list[Span]]:
-    """The spans that are whole cells, and what is left of the wanted ones, both by product."""
-    ids = list(product_ids)
+def divide(conn: Connection, question: Question, wanted: Sequence[Span]) -> tuple[list[Span], list[Span]]:
+    """The spans that are whole cells, and what is left of the wanted ones."""
+    named = question.values_of("product")
+    is_by_product = "product" in question.by
+    used: list[Span] = []
+    left = list(wanted)
+    if not named and not is_by_product:
+        used, left = _among(conn, [EVERY], left)
+    if left:
+        ids = list(named or ()) or [row[0] for row in fetch(conn, _products, {})]
+        more, left = _among(conn, ids, left)
+        used += more
+    return used, left
+
+
+def _among(conn: Connection, product_ids: Sequence[Any], wanted: Sequence[Span]) -> tuple[list[Span], list[Span]]:
+    """The cells of these products in the wanted spans, and what is left, for each product."""
     cells: dict[int, list[Span]] = defaultdict(list)
-    for product, starts, ends in fetch(conn, _cells, {"product_ids": ids}):
+    for product, starts, ends in fetch(conn, _cells, {"product_ids": list(product_ids)}):
         cells[product].append(Span(utc(starts), utc(ends), None, product))
     used: list[Span] = []
     left: list[Span] = []
-    for product in ids:
+    for product in product_ids:
         at = 0
-        own = cells[product]
         for span in wanted:
-            at = _divide(span._replace(product_id=product), own, at, used, left)
+            at = _divide(span._replace(product_id=product), cells[product], at, used, left)
+    if product_ids == [EVERY]:
+        left = [span._replace(product_id=None) for span in left]
     return used, left
 
 

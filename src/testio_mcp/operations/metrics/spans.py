@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -50,19 +50,23 @@ def as_json(found: Iterable[Span], dialect: str) -> str:
     )
 
 
-def split(start: datetime, end: datetime, unit: Unit, zone: ZoneInfo) -> list[Span]:
-    """The days, weeks, months or quarters from `start` to before `end`; the outer ones are cut there."""
-    if start >= end:
+def split(first: datetime, last: datetime, unit: Unit, zone: ZoneInfo) -> list[Span]:
+    """The days, weeks, months or quarters from the one around `first` to the one around `last`."""
+    if first > last:
         return []
-    last = (end - timedelta(microseconds=1)).astimezone(zone).date()
-    units = buckets(Period(start.astimezone(zone).date(), last), unit)
+    units = buckets(Period(first.astimezone(zone).date(), last.astimezone(zone).date()), unit)
     edges = starts_of(units, zone)
-    cut = [min(max(edge, start), end) for edge in edges]
-    return [
-        Span(starts, ends, each.first)
-        for each, starts, ends in zip(units, cut, cut[1:], strict=False)
-        if starts < ends
+    return [Span(starts, ends, each.first) for each, starts, ends in zip(units, edges, edges[1:], strict=False)]
+
+
+def cut(found: Iterable[Span], start: datetime | None, end: datetime | None) -> list[Span]:
+    """The parts of bounded spans that are between `start` and `end`."""
+    parts = [
+        span._replace(starts=max(span.starts, start or span.starts), ends=min(span.ends, end or span.ends))
+        for span in found
+        if span.starts and span.ends
     ]
+    return [part for part in parts if part.starts and part.ends and part.starts < part.ends]
 
 
 def for_products(found: Sequence[Span], product_ids: Iterable[int]) -> list[Span]:
