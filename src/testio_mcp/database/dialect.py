@@ -109,6 +109,10 @@ class among(FunctionElement[bool]):  # noqa: N801 - reads as a function
     type = Boolean()
     inherit_cache = True
 
+    def self_group(self, against: Any = None) -> "among":
+        """Stand alone as a condition: with the `= 1` that SQLite gets beside a flag it would use no index."""
+        return self
+
 
 @compiles(among, "sqlite")
 def _among_sqlite(element: Any, compiler: Any, **options: Any) -> str:

@@ -5,7 +5,7 @@ the records that the index names, in the same way on both databases.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,6 +13,8 @@ from testio_mcp.database.words import is_unspaced, words_of
 from testio_mcp.errors import BadInput
 
 Column = Literal["title", "body", "comments"]
+Counts = tuple[float, ...]
+"""How often a term stands in each of the columns."""
 COLUMNS: tuple[Column, ...] = ("title", "body", "comments")
 SYNTAX = 'Use words, word*, "a phrase", AND, OR, NOT, ( ), and title:, body: or comments: before a word or phrase.'
 
@@ -20,8 +22,8 @@ _INDEXED = 16
 """How many words of one query are looked up in the index; all of them are compared with the text."""
 _MOST_TERMS = 64
 _DEEPEST = 20
-_LONGER_FORM = 0.5
-"""What a longer form of a word counts, beside the word itself."""
+_SHORTER = 0.5
+"""How much less than the word itself a longer form of it counts."""
 _TOKEN = re.compile(r'\s*(?:(?P<mark>[()])|"(?P<phrase>[^"]*)"(?P<open>\*?)|(?P<word>[^\s()"]+))')
 _SCOPED = re.compile(rf"(?P<column>{'|'.join(COLUMNS)}):(?P<rest>.*)", re.DOTALL)
 
@@ -34,11 +36,9 @@ class Term:
     is_open: bool
     column: Column | None = None
 
-    def count(self, text: str, code: str) -> float:
-        """How often it stands in an indexed text; a longer form counts less than the word itself."""
-        needle = " ".join(code + word for word in self.words)
-        exact = text.count(needle + " ")
-        return exact + (text.count(needle) - exact) * _LONGER_FORM if self.is_open else exact
+    def needle(self, code: str) -> str:
+        """What stands in an indexed text for each time that it occurs; a word that is not open ends there."""
+        return " ".join(code + word for word in self.words) + ("" if self.is_open else " ")
 
 
 @dataclass(frozen=True)
@@ -79,17 +79,38 @@ class Query:
         object.__setattr__(self, "terms", tuple(dict.fromkeys(_terms(self.tree))))
         object.__setattr__(self, "is_indexed", _is_exact(self.tree))
 
-    def counts(self, texts: Sequence[str], code: str) -> list[tuple[float, ...]] | None:
-        """How often each term stands in title, body and comments; None when the record does not match."""
-        found = [
-            tuple(
-                term.count(text, code) if term.column in (None, column) else 0.0
-                for column, text in zip(COLUMNS, texts, strict=True)
-            )
-            for term in self.terms
+    def counter(self, code: str) -> Callable[[Sequence[str]], list[Counts] | None]:
+        """What tells of title, body and comments in this slice how often each term stands there.
+
+        A longer form of a word counts less than the word itself. It tells None when the record does not match.
+        """
+        needles = [(term.needle(code), term.is_open, term.column) for term in self.terms]
+        needs_all = isinstance(self.tree, Term) or (
+            isinstance(self.tree, Both) and all(isinstance(part, Term) for part in self.tree.parts)
+        )
+
+        def counts(texts: Sequence[str]) -> list[Counts] | None:
+            found = [_counted(texts, *needle) for needle in needles]
+            if needs_all:
+                return found if all(map(any, found)) else None
+            present = {term for term, counts in zip(self.terms, found, strict=True) if any(counts)}
+            return found if _holds(self.tree, present) else None
+
+        return counts
+
+
+def _counted(texts: Sequence[str], needle: str, is_open: bool, column: Column | None) -> Counts:
+    if column is not None:
+        texts = [text if name == column else "" for name, text in zip(COLUMNS, texts, strict=True)]
+    if not is_open:
+        return tuple([text.count(needle) for text in texts])
+    whole = needle + " "
+    return tuple(
+        [
+            often - _SHORTER * (often - text.count(whole)) if text and (often := text.count(needle)) else 0
+            for text in texts
         ]
-        present = {term for term, counts in zip(self.terms, found, strict=True) if any(counts)}
-        return found if _holds(self.tree, present) else None
+    )
 
 
 def _terms(node: Node) -> Iterator[Term]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -21,13 +22,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
+from testio_mcp.database.dialect import fetch
 from testio_mcp.database.search import SLICE, SLICES, SOURCES, Kind, index_table, scope_word, slice_code
-from testio_mcp.database.search_query import LANGUAGES, Both, Query, Term, condition
+from testio_mcp.database.search_query import LANGUAGES, Both, Counts, Query, Term, condition
 from testio_mcp.database.tables import Feature, table_of
 from testio_mcp.database.tables.search import ALWAYS, NEVER
 
-_WIDEST = 256
-"""Look-ups in one statement, at most."""
+_WIDEST = 32
+"""Look-ups in one statement, at most: what FTS5 does for each row grows with them."""
 _BATCH, _READ_AT_MOST = 4_000, 10_000
 _SAMPLE = 7
 _MUCH_MORE = 8
@@ -48,7 +50,7 @@ class Hit(NamedTuple):
 
     kind: Kind
     id: int
-    counts: list[tuple[float, ...]]
+    counts: list[Counts]
     length: int
 
 
@@ -70,16 +72,13 @@ def find(conn: Connection, kind: Kind, query: Query, among: Among, most: int) ->
     slices = _slices(conn, kind, among)
     indexed = _rarest(conn, kind, query, among, slices)
     is_exact = indexed is query and query.is_indexed
-    batch = most + 1 if is_exact else _BATCH
     for numbers in _groups(slices, max(1, _WIDEST // len(indexed.terms))):
         last = ((numbers[0] + 1) << SLICE) - 1
+        batch = most + 1 - len(found) if is_exact else _BATCH
         while rows := _candidates(conn, kind, indexed, among, numbers, last, batch):
-            for row in rows:
-                counts = query.counts(row[1:4], slice_code(row[0] >> SLICE))
-                if counts is not None:
-                    if len(found) == most:
-                        return Found(found, is_capped=True)
-                    found.append(Hit(kind, row[0], counts, len(row[1]) + len(row[2]) + len(row[3])))
+            found += _hits(kind, query, rows)
+            if len(found) > most:
+                return Found(found[:most], is_capped=True)
             read += len(rows)
             if read >= _READ_AT_MOST and not is_exact:
                 return Found(found, is_capped=True)
@@ -87,6 +86,16 @@ def find(conn: Connection, kind: Kind, query: Query, among: Among, most: int) ->
                 break
             last = rows[-1][0] - 1
     return Found(found, is_capped=False)
+
+
+def _hits(kind: Kind, query: Query, rows: Sequence[Sequence[Any]]) -> Iterator[Hit]:
+    """Those of the rows (an id and the three texts) that match."""
+    for number, some in groupby(rows, lambda row: row[0] >> SLICE):
+        count = query.counter(slice_code(number))
+        for key, *texts in some:
+            counts = count(texts)
+            if counts is not None:
+                yield Hit(kind, key, counts, sum(map(len, texts)))
 
 
 def _rarest(conn: Connection, kind: Kind, query: Query, among: Among, slices: list[int]) -> Query:
@@ -101,7 +110,7 @@ def _rarest(conn: Connection, kind: Kind, query: Query, among: Among, slices: li
     for term in tree.parts:
         if isinstance(term, Term):
             words = {"words": _words(dialect, Query(term), among, slices[:_SAMPLE])}
-            counts[term] = conn.execute(_count(dialect, kind), words).scalar_one()
+            counts[term] = fetch(conn, _count(dialect, kind), words)[0][0]
     few = min(counts.values(), default=0) * _MUCH_MORE
     rare = tuple(term for term, count in counts.items() if count <= few)
     return query if len(rare) in (0, len(counts)) else Query(Both(rare) if len(rare) > 1 else rare[0])
@@ -119,11 +128,8 @@ def find_ids(conn: Connection, kind: Kind, query: Query, among: Among) -> list[i
     dialect = conn.dialect.name
     for numbers in _groups(_slices(conn, kind, among), max(1, _WIDEST // len(query.terms))):
         words = {"words": _words(dialect, query, among, numbers)}
-        rows = conn.execute(_matching(dialect, kind, not query.is_indexed), words)
-        if query.is_indexed:
-            found += [row[0] for row in rows]
-        else:
-            found += [row[0] for row in rows if query.counts(row[1:4], slice_code(row[0] >> SLICE)) is not None]
+        rows = fetch(conn, _matching(dialect, kind, not query.is_indexed), words)
+        found += [row[0] for row in rows] if query.is_indexed else [hit.id for hit in _hits(kind, query, rows)]
     return found
 
 
@@ -162,7 +168,7 @@ def _slices(conn: Connection, kind: Kind, among: Among) -> list[int]:
     by_date = among.start is not None or among.end is not None
     if by_date:
         values |= {"start": among.start or NEVER, "end": among.end or ALWAYS}
-    return [row[0] for row in conn.execute(_slices_statement(by_date), values)]
+    return [row[0] for row in fetch(conn, _slices_statement(by_date), values)]
 
 
 @cache
@@ -198,4 +204,4 @@ def _candidates(
     values: dict[str, Any] = {"words": _words(dialect, query, among, numbers), "last": last, "batch": batch}
     if by_date:
         values |= {"start": among.start or NEVER, "end": among.end or ALWAYS}
-    return conn.execute(_candidates_statement(dialect, kind, by_date), values).all()
+    return fetch(conn, _candidates_statement(dialect, kind, by_date), values)

@@ -24,7 +24,7 @@ from testio_mcp.operations.registry import operation
 
 SCORED = 1_000
 """How many of the newest hits of each kind are ranked: for a word that is everywhere, older ones are left out."""
-_WEIGHTS = (8.0, 1.0, 0.5)
+_TITLE, _BODY, _COMMENTS = 8.0, 1.0, 0.5
 """What a word in the title, the body and the comments counts."""
 _SATURATION, _BY_LENGTH = 1.2, 0.5
 _AROUND = 160
@@ -152,8 +152,8 @@ def _rarity(total: int, having: int) -> float:
 def _score(hit: Hit, rarity: Sequence[float], average: float) -> float:
     norm = _SATURATION * (1 - _BY_LENGTH + _BY_LENGTH * hit.length / average)
     score = 0.0
-    for rare, counts in zip(rarity, hit.counts, strict=True):
-        often = sum(weight * count for weight, count in zip(_WEIGHTS, counts, strict=True))
+    for rare, (title, body, comments) in zip(rarity, hit.counts, strict=True):
+        often = _TITLE * title + _BODY * body + _COMMENTS * comments
         score += rare * often * (_SATURATION + 1) / (often + norm)
     return score
 

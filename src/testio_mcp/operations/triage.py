@@ -218,6 +218,8 @@ _counted = (
     select(literal_column("1").label("one"))
     .where(*_backlog_of_product)
     .correlate(_products)
+    # In the order of that index, or SQLite reads another one and every accepted bug.
+    .order_by(_bug.reported_at, _bug.id)
     .limit(COUNTED + 1)
     .subquery()
 )
