@@ -121,6 +121,13 @@ def _slices() -> Iterator[str]:
 
 def _kept() -> Iterator[str]:
     """Statements that count again what the sync keeps counts of."""
+    yield "DELETE FROM change_count"
+    yield (
+        "INSERT INTO change_count SELECT changed_at, run_id, product_id, entity, field, CASE "
+        "WHEN field = 'status' THEN coalesce(new_value, '') "
+        "WHEN field = 'gone_at' AND new_value IS NOT NULL THEN 'gone' ELSE '' END, count(*) "
+        "FROM change_log GROUP BY 1, 2, 3, 4, 5, 6"
+    )
     yield "DELETE FROM kept_count"
     for kept in ALL:
         product, *words = (name if name in kept.split else "" for name in ("product_id", "status", "level", "kind"))

@@ -85,6 +85,29 @@ async def test_filters_pick_what_they_say(account: Account) -> None:
     assert await ids(testing_types=["custom", "rapid"]) == where(lambda t: t["testing_type"] in ("external", "rapid"))
 
 
+@pytest.mark.parametrize("sort", ["newest", "oldest"])
+async def test_a_contact_created_or_submitted_each_test_of_theirs(account: Account, sort: str) -> None:
+    await account.sync()
+    tests = _tests(account)
+    people = {key: [_name(test[role]) for role in ("created_by", "submitted_by")] for key, test in tests.items()}
+    names = sorted({name for roles in people.values() for name in roles if name})
+    both = next(name for name in names if [name, name] in people.values())
+    ordered = [item.id for item in await _all_pages(account, sort=sort, limit=100)]
+
+    for wanted in ([both], names[:2], [both, *names[:2], both], ["Nobody"], [*names, *map(str, range(50))]):
+        expected = [test_id for test_id in ordered if {*people[test_id]} & {*wanted}]
+        for arguments in ({}, {"statuses": ["archived", "locked"]}):
+            page = await ask(account, "list_tests", contacts=wanted, sort=sort, **arguments)
+            found = await _all_pages(account, contacts=wanted, sort=sort, limit=2, **arguments)
+            statuses = arguments.get("statuses") or {test["status"] for test in tests.values()}
+            assert [item.id for item in found] == [key for key in expected if tests[key]["status"] in statuses]
+            assert page.total == len(found)
+
+
+def _name(person: Any) -> Any:
+    return person["name"] if isinstance(person, dict) else person
+
+
 async def test_days_are_inclusive_and_drafts_have_none(account: Account) -> None:
     await account.sync()
     ends = {

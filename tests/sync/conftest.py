@@ -22,7 +22,17 @@ from tests.support.hasty import hasty_client
 CORE: frozenset[Entity] = frozenset({"features", "tests", "bugs"})
 EVERYTHING: frozenset[Entity] = frozenset()
 VOLATILE = {"synced_at", "gone_at", "completed_at", "changed_at", "run_id"}
-BOOKKEEPING = {"sync_run", "change_log", "dead_letter", "checkpoint", "sync_lease", "drift", "api_pause", "reader"}
+BOOKKEEPING = {
+    "sync_run",
+    "change_log",
+    "change_count",
+    "dead_letter",
+    "checkpoint",
+    "sync_lease",
+    "drift",
+    "api_pause",
+    "reader",
+}
 
 
 @dataclass

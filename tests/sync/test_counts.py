@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.database.migrate import MIGRATIONS, upgrade
-from testio_mcp.database.tables import KeptCount, ProductCount, table_of
+from testio_mcp.database.tables import ChangeCount, ChangeLog, KeptCount, ProductCount, table_of
 from testio_mcp.sandbox import World
 from testio_mcp.sync.counts import ALL
 from tests.sync.conftest import EVERYTHING, Account
@@ -57,6 +57,17 @@ def _counted_of_products(kept: Counts) -> Counts:
     return found
 
 
+def _alike(conn: Connection) -> tuple[Counts, Counts]:
+    """The kept counts of changes, and the same from the log, line by line."""
+    kept = {tuple(row[:-1]): row[-1] for row in conn.execute(select(table_of(ChangeCount)))}
+    found: Counter[tuple[Any, ...]] = Counter()
+    for line in conn.execute(select(table_of(ChangeLog))).mappings():
+        words = {"status": line["new_value"] or "", "gone_at": "gone" if line["new_value"] else ""}
+        about = [line[name] for name in ("changed_at", "run_id", "product_id", "entity", "field")]
+        found[*about, words.get(line["field"], "")] += 1
+    return kept, dict(found)
+
+
 def _downgrade(conn: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
@@ -67,6 +78,8 @@ def _downgrade(conn: Connection) -> None:
 async def _check(store: PersistentCache) -> Counts:
     kept, counted, products = await store.read(lambda conn: (_kept(conn), _counted(conn), _of_products(conn)))
     assert kept == counted
+    changes, lines = await store.read(_alike)
+    assert changes == lines
     found = _counted_of_products(counted)
     assert products == {key: found.get(key, 0) for key in products}
     assert found.keys() <= products.keys()
@@ -82,7 +95,7 @@ async def test_every_count_is_what_counting_gives_after_every_change(account: Ac
     product, other = world.product_ids
     bug = world.open_bugs(product)[0]
     world.update_bug(bug.id, status="rejected")
-    world.update_test(world.test_ids(product)[3], status="cancelled", created_by={"name": "Somebody New"})
+    world.update_test(world.test_ids(product)[-1], status="cancelled", created_by={"name": "Somebody New"})
     await account.sync(full=True)
     second = await _check(account.store)
     assert second != first
@@ -96,12 +109,17 @@ async def test_every_count_is_what_counting_gives_after_every_change(account: Ac
     world.advance(days=20)  # the clock accepts what was open
     await account.sync(only=EVERYTHING, full=True)
     assert await _check(account.store) != third
+    assert {word for *_, word in (await account.store.read(_alike))[0]} > {"gone", "rejected", "cancelled", ""}
 
 
 async def test_a_store_from_before_is_counted_when_it_is_migrated(account: Account) -> None:
     await account.sync(only=EVERYTHING)
+    account.world.advance(days=1)
+    await account.sync(full=True)
     kept = await _check(account.store)
+    changes, _ = await account.store.read(_alike)
     async with account.store.engine.begin() as connection:
         await connection.run_sync(_downgrade)
     await upgrade(account.store.engine)
-    assert await account.store.read(_kept) == kept
+    assert await _check(account.store) == kept
+    assert (await account.store.read(_alike))[0] == changes != {}

@@ -2,29 +2,24 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select
+from pydantic import BaseModel, Field
+from sqlalchemy import Connection, Select, and_, bindparam, case, func, select
 
 from testio_mcp.app import App
-from testio_mcp.database.dialect import upsert
-from testio_mcp.database.tables import Bug, ChangeLog, Feature, Product, Reader, Test, table_of
+from testio_mcp.database.dialect import fetch, fetch_records, upsert
+from testio_mcp.database.tables import Bug, ChangeCount, ChangeLog, Feature, Product, Reader, Test, table_of
 from testio_mcp.errors import BadInput
 from testio_mcp.operations.arguments import AsList
 from testio_mcp.operations.paging import Cursor, Fit, Page, as_of, decode_cursor, encode_cursor, unlimited
+from testio_mcp.operations.periods import instant
 from testio_mcp.operations.registry import operation
 
 Entity = Literal["product", "feature", "test", "bug"]
-_change, _reader = table_of(ChangeLog).c, table_of(Reader)
+_change, _count, _reader = table_of(ChangeLog).c, table_of(ChangeCount).c, table_of(Reader)
 _product, _feature, _test, _bug = table_of(Product), table_of(Feature), table_of(Test), table_of(Bug)
-
-
-def _moment(value: object) -> object:
-    """A day as the first moment of that UTC day; everything else is left to the type."""
-    if isinstance(value, str) and len(value.strip()) == len("2026-01-01"):
-        return f"{value.strip()}T00:00:00Z"
-    return value
 
 
 class Change(BaseModel):
@@ -70,18 +65,27 @@ _list = (
     .order_by(_change.id)
     .limit(bindparam("limit"))
 )
-_status = func.coalesce(_change.new_value, "")
-_groups = select(_change.entity, _change.field, _status, func.count()).group_by(
-    _change.entity, _change.field, _status
+_word = case(
+    (_change.field == "status", func.coalesce(_change.new_value, "")),
+    (and_(_change.field == "gone_at", _change.new_value.is_not(None)), "gone"),
+    else_="",
+).label("word")
+_later = (
+    select(_change.entity, _change.field, _word, func.count())
+    .where(_change.id > bindparam("after"))
+    .group_by(_change.entity, _change.field, "word")
 )
+_all = select(_count.entity, _count.field, _count.word, func.sum(_count.number)).group_by(
+    _count.entity, _count.field, _count.word
+)
+_as_of = select(as_of("products", "tests", "bugs"))
 
 
 @operation("/changes", command="changes", toolset="sync", idempotent=False, examples=({"since": "2020-01-01"},))
 async def list_changes(
     app: App,
     since: Annotated[
-        AwareDatetime | None,
-        BeforeValidator(_moment),
+        datetime | None,
         Field(description="Changes found since this day or moment (2026-11-01 or 2026-11-01T08:00:00Z)."),
     ] = None,
     run_id: Annotated[int | None, Field(ge=1, description="Only those of one sync run; get_status shows it.")] = None,
@@ -106,6 +110,8 @@ async def list_changes(
         raise BadInput("reader: goes with neither since, run_id nor cursor.", "Call again to see what comes next.")
     if not (since or run_id or reader):
         since = datetime.now(UTC) - timedelta(hours=24)
+    elif since:
+        since = instant(since, app.settings.zone)
     values = {"since": since, "run_id": run_id, "product_id": product_id, "entities": entities or None}
     after = int(decode_cursor(cursor, int)[0]) if cursor else 0
 
@@ -127,31 +133,34 @@ def _last_look(conn: Connection, name: str) -> int:
     return conn.execute(select(_reader.c.last_change_id).where(_reader.c.name == name)).scalar() or 0
 
 
-def _conditions(values: dict[str, Any]) -> list[ColumnElement[bool]]:
-    known: dict[str, ColumnElement[bool]] = {
-        "since": _change.changed_at >= bindparam("since", type_=_change.changed_at.type),
-        "run_id": _change.run_id == bindparam("run_id"),
-        "product_id": _change.product_id == bindparam("product_id"),
-        "entities": _change.entity.in_(bindparam("entities", expanding=True)),
-    }
-    return [condition for name, condition in known.items() if name in values]
+@lru_cache(maxsize=64)
+def _statements(names: frozenset[str]) -> tuple[Select[Any], Select[Any], Select[Any]]:
+    """A page, the groups of all its changes, and those of the changes after one, chosen by what has these names."""
+
+    def chosen(columns: Any) -> list[Any]:
+        known = {
+            "since": columns.changed_at >= bindparam("since", type_=columns.changed_at.type),
+            "run_id": columns.run_id == bindparam("run_id"),
+            "product_id": columns.product_id == bindparam("product_id"),
+            "entities": columns.entity.in_(bindparam("entities", expanding=True)),
+        }
+        return [condition for name, condition in known.items() if name in names]
+
+    return _list.where(*chosen(_change)), _all.where(*chosen(_count)), _later.where(*chosen(_change))
 
 
 def _page(conn: Connection, values: dict[str, Any], after: int, limit: int) -> ChangePage:
-    conditions = _conditions(values)
-    statement: Select[Any] = _list.where(*conditions)
-    rows = conn.execute(statement, values | {"after": after, "limit": limit + 1}).mappings().all()
-    groups = conn.execute(
-        _groups.where(*conditions, _change.id > bindparam("after")), values | {"after": after}
-    ).all()
-    moment = conn.execute(select(as_of("products", "tests", "bugs"))).scalar()
-    return ChangePage(
-        items=[Change(**row) for row in rows[:limit]],
-        since=values.get("since"),
-        digest=_digest([(row[0], row[1], row[2], row[3]) for row in groups]),
-        next_cursor=encode_cursor(rows[limit - 1]["id"]) if len(rows) > limit else None,
-        as_of=moment,
-    )
+    page, every, later = _statements(frozenset(values))
+    rows = fetch_records(conn, page, values | {"after": after, "limit": limit + 1})
+    groups = fetch(conn, later, values | {"after": after}) if after else fetch(conn, every, values)
+    answer = {
+        "items": rows[:limit],
+        "since": values.get("since"),
+        "digest": _digest([(row[0], row[1], row[2], row[3]) for row in groups]),
+        "next_cursor": encode_cursor(rows[limit - 1]["id"]) if len(rows) > limit else None,
+        "as_of": fetch(conn, _as_of, {})[0][0],
+    }
+    return ChangePage.model_validate(answer)
 
 
 def _digest(groups: Sequence[tuple[str, str, str, int]]) -> list[str]:

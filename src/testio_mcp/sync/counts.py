@@ -9,14 +9,17 @@ from functools import cache
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, bindparam, delete, select
+from sqlalchemy import Connection, Select, Table, bindparam, delete, insert, select
 
 from testio_mcp.database.dialect import Row, add, among, fetch
-from testio_mcp.database.tables import Bug, Execution, KeptCount, ProductCount, Test, table_of
+from testio_mcp.database.tables import Bug, ChangeCount, ChangeLog, Execution, KeptCount, ProductCount, Test, table_of
+from testio_mcp.sync.rollups import outdated
 
+_CHANGE, _CHANGES = table_of(ChangeLog), table_of(ChangeCount)
 _KEPT, _PRODUCT = table_of(KeptCount), table_of(ProductCount)
 _TEST, _BUG, _EXECUTION = table_of(Test), table_of(Bug), table_of(Execution)
 _KEY = tuple(column.name for column in _KEPT.primary_key)
+_ALIKE = tuple(column.name for column in _CHANGES.primary_key)
 _Key = tuple[Any, ...]
 
 
@@ -55,12 +58,16 @@ ALL = (
 
 @contextmanager
 def counted(conn: Connection, table: Table, ids: list[int]) -> Iterator[None]:
-    """Add the difference that the enclosed change of these records makes to all counts that they are in."""
+    """Add the difference that the enclosed change of these records makes to all counts that they are in.
+
+    The cells of `rollups` that the change makes wrong are removed.
+    """
     if not _keys(table):
         yield
         return
     before = _share(conn, table, ids)
-    yield
+    with outdated(conn, table, ids):
+        yield
     difference = _share(conn, table, ids)
     difference.subtract(before)
     changed = sorted((key, number) for key, number in difference.items() if number)
@@ -114,3 +121,15 @@ def _add_to_products(conn: Connection, changed: list[tuple[_Key, int]]) -> None:
             row["tests" if name == PRODUCT_TESTS.name else "bugs"] += number
             row["open_bugs"] += number if (name, status) == (PRODUCT_BUGS.name, "open") else 0
     add(conn, _PRODUCT, list(products.values()))
+
+
+def log_changes(conn: Connection, lines: list[Row]) -> None:
+    """Write lines of the change log, and count them."""
+    conn.execute(insert(_CHANGE), lines)
+    alike = Counter(tuple(_word(line) if name == "word" else line[name] for name in _ALIKE) for line in lines)
+    add(conn, _CHANGES, [dict(zip(_ALIKE, key, strict=True)) | {"number": alike[key]} for key in sorted(alike)])
+
+
+def _word(line: Row) -> str:
+    new = line["new_value"] or ""
+    return {"status": new, "gone_at": "gone" if new else ""}.get(line["field"], "")

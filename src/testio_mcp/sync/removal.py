@@ -4,12 +4,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, select, update
 
 from testio_mcp.database.dialect import BATCH
-from testio_mcp.database.tables import ChangeLog, table_of
 from testio_mcp.database.types import utc_text
-from testio_mcp.sync.counts import counted
+from testio_mcp.sync.counts import counted, log_changes
 from testio_mcp.sync.resources import BUGS, TESTS, Resource
 from testio_mcp.sync.rows import Scope
 
@@ -55,7 +54,7 @@ def mark_gone(conn: Connection, resource: Resource, ids: list[int], scope: Scope
         if resource is TESTS:
             _bugs_too(conn, batch["ids"], scope, run_id)
         rows = conn.execute(select(columns.id, product).where(chosen), batch).all()
-        conn.execute(insert(table_of(ChangeLog)), [about | {"entity_id": r[0], "product_id": r[1]} for r in rows])
+        log_changes(conn, [about | {"entity_id": row[0], "product_id": row[1]} for row in rows])
 
 
 def _bugs_too(conn: Connection, test_ids: list[int], scope: Scope, run_id: int) -> None:

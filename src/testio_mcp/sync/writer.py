@@ -14,17 +14,17 @@ from operator import itemgetter
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Delete, Select, Table, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Delete, Select, Table, bindparam, delete, select, update
 
 from testio_mcp.database.dialect import Row, insert_missing, upsert
 from testio_mcp.database.search import index_rows
-from testio_mcp.database.tables import ChangeLog, Drift, table_of
+from testio_mcp.database.tables import Drift, table_of
 from testio_mcp.database.types import utc_text
-from testio_mcp.sync.counts import counted
+from testio_mcp.sync.counts import counted, log_changes
 from testio_mcp.sync.resources import Resource
 from testio_mcp.sync.rows import Record, Scope
 
-_CHANGES, _DRIFT = table_of(ChangeLog), table_of(Drift)
+_DRIFT = table_of(Drift)
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def store_records(
     changes = [line for record in records for line in _changes(resource, record.row, stored, log_new)]
     if changes:
         origin = {"run_id": run_id, "entity": resource.entity, "changed_at": scope.now}
-        conn.execute(insert(_CHANGES), [line | origin for line in changes])
+        log_changes(conn, [line | origin for line in changes])
     return tally
 
 

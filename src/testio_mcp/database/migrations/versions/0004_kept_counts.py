@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from testio_mcp.database.types import BigId
+from testio_mcp.database.types import BigId, UtcDateTime
 
 revision = "0004"
 down_revision = "0003"
@@ -21,6 +21,11 @@ COUNTS = (
     ("environment_tests", "test", "test_environment_id", ()),
     ("tester_executions", "execution", "executed_by_id", ("status",)),
     ("story_executions", "execution", "user_story_id", ("status",)),
+)
+ALIKE = ("changed_at", "run_id", "product_id", "entity", "field")
+WORD = (
+    "CASE WHEN field = 'status' THEN coalesce(new_value, '') "
+    "WHEN field = 'gone_at' AND new_value IS NOT NULL THEN 'gone' ELSE '' END"
 )
 NEW = (
     ("test_environment_id", "sort_at", "id", "status", "gone_at"),
@@ -55,12 +60,30 @@ def upgrade() -> None:
             f"SELECT '{name}', {owner}, {words}, count(*) FROM {table} "
             f"WHERE {owner} IS NOT NULL AND gone_at IS NULL GROUP BY {', '.join((owner, *split))}"
         )
+    op.create_table(
+        "change_count",
+        sa.Column("changed_at", UtcDateTime(), nullable=False),
+        sa.Column("run_id", BigId, nullable=False),
+        sa.Column("product_id", BigId, nullable=False),
+        sa.Column("entity", sa.String(), nullable=False),
+        sa.Column("field", sa.String(), nullable=False),
+        sa.Column("word", sa.String(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint(*ALIKE, "word", name=op.f("pk_change_count")),
+        sqlite_with_rowid=False,
+    )
+    op.execute(
+        f"INSERT INTO change_count ({', '.join(ALIKE)}, word, number) "  # noqa: S608 - names from above
+        f"SELECT {', '.join(ALIKE)}, {WORD} AS new_word, count(*) FROM change_log "
+        f"GROUP BY {', '.join(ALIKE)}, new_word"
+    )
     _replace(OLD, NEW)
 
 
 def downgrade() -> None:
     """Take the revision back."""
     _replace(NEW, OLD)
+    op.drop_table("change_count")
     op.drop_table("kept_count")
 
 
