@@ -4,10 +4,11 @@
 PYTHON ?= python3 python3.13 python3.12 python3.11
 BIN := .venv/bin
 SET_UP := .venv/.set-up
+BROWSER := .venv/.browser
 PIP := $(BIN)/python -m pip -qq --no-input --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test judges check format lint types imports budget fix docs bench clean
+.PHONY: help demo test browser judges check format lint types imports budget fix docs bench clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -15,8 +16,10 @@ help: ## Show the targets
 demo: $(SET_UP) ## See the product at work on a simulated Test IO account
 	@$(BIN)/testio-mcp demo
 
-test: $(SET_UP) ## Run the tests (ARGS="-k name" passes options to pytest)
+test: $(SET_UP) $(BROWSER) ## Run the tests (ARGS="-k name" passes options to pytest)
 	@$(BIN)/python -m pytest -q $(ARGS)
+
+browser: $(BROWSER) ## See to a Chromium for the tests of pages; CHROMIUM names one that is elsewhere
 
 judges: $(SET_UP) ## Let the protocol's conformance suite and inspector judge the server (needs Node)
 	@$(BIN)/python -m pytest -q -m judges tests/surfaces/test_conformance.py
@@ -59,4 +62,14 @@ $(SET_UP): pyproject.toml constraints.txt
 	done; echo "Python 3.11 or newer is needed: name it with PYTHON=..." >&2; exit 1
 	@$(PIP) install 'pip>=25.1'
 	@$(PIP) install -c constraints.txt -e '.[demo,postgres]' --group dev
+	@touch $@
+
+# Tests of pages are skipped without one; only root can install it, and only where apt-get knows it.
+$(BROWSER): | $(SET_UP)
+	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+		command -v "$$name" >/dev/null && exit 0; \
+	done; test -n "$$CHROMIUM" && exit 0; \
+	test "$$(id -u)" = 0 && command -v apt-get >/dev/null && echo "Installing Chromium ..." >&2 && \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium; } \
+		>/dev/null || echo "There is no Chromium: the tests of pages will be skipped." >&2
 	@touch $@

@@ -63,12 +63,12 @@ def test_cells_have_the_types_and_formats_of_their_columns(book: Any) -> None:
 def test_figures_are_numbers_with_their_previous_ones(book: Any) -> None:
     sheet = book["Summary"]
     row = _at(sheet, "Rejection rate").row
-    value, previous, health = (sheet.cell(row, at) for at in (2, 3, 4))
+    health, value, previous = (sheet.cell(row, at) for at in (2, 3, 4))
     assert (value.value, previous.value, health.value) == (0.228, 0.19, "Warning")
     assert {value.number_format, previous.number_format} == {"0.0%"}
     coverage = _at(sheet, "Story coverage").row
-    assert sheet.cell(coverage, 2).value is None
-    assert sheet.cell(_at(sheet, "Severity score").row, 2).value == 0
+    assert sheet.cell(coverage, 3).value is None
+    assert sheet.cell(_at(sheet, "Severity score").row, 3).value == 0
 
 
 def test_no_text_is_a_formula_or_a_link(book: Any) -> None:

@@ -29,7 +29,8 @@ _FORMATS = {
     "moment": "yyyy-mm-dd hh:mm",
 }
 _HEALTH = {"good": "#18703A", "warning": "#8A5A00", "critical": "#B3222B"}
-_FIGURE = ("Figure", "Value", "Previous", "Health", "Rule", "Definition", "Records")
+_RIGHT = {"align": "right"}
+_FIGURE = ("Figure", "Health", ("Value", _RIGHT), ("Previous", _RIGHT), "Rule", "Definition", "Records")
 _FINDING = ("Finding", "Health", "Records")
 
 
@@ -111,16 +112,13 @@ class _Sheet:
         """An empty row."""
         self._row += 1
 
-    def table(self, heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Rows below a heading. A cell is a value, or a pair of a value and the properties of its format."""
+    def table(self, heading: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
+        """Rows below a heading. A cell of either is a value, or a pair of a value and its format's properties."""
         begin = self._row
-        for at, label in enumerate(heading):
-            self._fill(begin, at, label, {"bold": True, "bottom": 1, "bg_color": "#EEF1F4", "text_wrap": True})
+        self._fill_row(begin, heading, {"bold": True, "bottom": 1, "bg_color": "#EEF1F4"})
         for row in rows:
             self._row += 1
-            for at, value in enumerate(row):
-                cell, properties = value if isinstance(value, tuple) else (value, {})
-                self._fill(self._row, at, cell, properties)
+            self._fill_row(self._row, row, {})
         if self._freezes:
             self._sheet.freeze_panes(begin + 1, 0)
             self._sheet.repeat_rows(begin)
@@ -132,9 +130,15 @@ class _Sheet:
         for at, width in self._widths.items():
             self._sheet.set_column(at, at, min(max(width + 2, _NARROWEST), _WIDEST))
 
+    def _fill_row(self, row: int, cells: Sequence[Any], shared: dict[str, Any]) -> None:
+        for at, cell in enumerate(cells):
+            value, properties = cell if isinstance(cell, tuple) else (cell, {})
+            self._fill(row, at, value, {**shared, **properties})
+
     def _fill(self, row: int, at: int, value: object, properties: dict[str, Any]) -> None:
         shown = 14 if isinstance(value, datetime | float) else max(map(len, str(value).split("\n")))
-        self._widths[at] = max(self._widths.get(at, 0), shown)
+        if properties.get("text_wrap", True):
+            self._widths[at] = max(self._widths.get(at, 0), shown)
         match value:
             case None | "":
                 return
@@ -191,11 +195,12 @@ def _health(health: Health | None) -> object:
 def _figure(figure: Figure) -> list[object]:
     shape = {"num_format": _FORMATS[figure.unit]}
     numbers = [(figure.value, {"bold": True, **shape}), (figure.previous, shape)]
-    return [figure.label, *numbers, _health(figure.health), figure.threshold, figure.definition, figure.query]
+    return [figure.label, _health(figure.health), *numbers, figure.threshold, figure.definition, figure.query]
 
 
 def _finding(finding: Finding) -> list[object]:
-    return [finding.text, _health(finding.health), finding.query]
+    # The query may reach over the columns of the figures above it.
+    return [finding.text, _health(finding.health), (finding.query, {"text_wrap": False})]
 
 
 def _records(writing: _Writing, sheet: _Sheet, table: Table) -> None:
@@ -204,7 +209,10 @@ def _records(writing: _Writing, sheet: _Sheet, table: Table) -> None:
         [_typed(value, column, writing.zone) for value, column in zip(row, table.columns, strict=True)]
         for row in table.rows
     )
-    sheet.table([words.heading(column, writing.zone) for column in table.columns], rows)
+    heading = [
+        (words.heading(column, writing.zone), _RIGHT if words.is_number(column) else {}) for column in table.columns
+    ]
+    sheet.table(heading, rows)
     for text in filter(None, [table.note, table.query and f"Records: {table.query}"]):
         sheet.line(text, font_color="#565F6B", italic=True)
     sheet.skip()
