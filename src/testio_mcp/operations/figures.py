@@ -84,7 +84,12 @@ def tally(groups: Iterable[Group], place: int = 0, **only: str) -> dict[str, int
     for group in groups:
         if all(group[where] == word for where, word in wanted.items()):
             counts["unknown" if group[place] is None else group[place]] += group[-1]
-    return dict(sorted(counts.items(), key=lambda item: (_ORDER.get(item[0], len(_ORDER)), item[0])))
+    return dict(sorted(counts.items(), key=lambda item: (rank(item[0]), item[0])))
+
+
+def rank(word: str) -> int:
+    """The place of a word of the domain among its kind; unknown words come last."""
+    return _ORDER.get(word, len(_ORDER))
 
 
 def bug_counts(groups: Iterable[Group]) -> dict[str, int]:

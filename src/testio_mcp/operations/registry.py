@@ -198,6 +198,8 @@ _MODULES = (
     "matrix",
     "search",
     "changes",
+    "metrics.query",
+    "metrics.capabilities",
     "custom_reports",
     "custom_report_summary",
     "sync",

@@ -12,7 +12,7 @@ from testio_mcp.database.dialect import fetch
 from testio_mcp.operations.metrics import kept
 from testio_mcp.operations.metrics.questions import Question
 from testio_mcp.operations.metrics.spans import Span, as_json, cut, for_products, split, utc
-from testio_mcp.operations.metrics.statements import Shape, When, ends_of_time, statement, stories
+from testio_mcp.operations.metrics.statements import Shape, When, ends_of_time, newest, statement, stories
 from testio_mcp.operations.metrics.words import DIMENSIONS, SCORES, Counts, Fact, Value, metric
 from testio_mcp.operations.periods import Unit
 from testio_mcp.sync.rows import FAR_FUTURE
@@ -108,19 +108,33 @@ def _count(
 
 def _look(conn: Connection, question: Question, fact: Fact, when: When, spans: list[Span], groups: Groups) -> None:
     """Add what the records themselves give."""
-    shape = Shape(
+    values = {"spans": as_json(spans, conn.dialect.name), **_values(question)}
+    shape = _shape(conn, question, fact, when, spans)
+    _add(groups, question, fact, fetch(conn, statement(shape), values))
+
+
+def tests_of(conn: Connection, question: Question, limit: int) -> list[int]:
+    """The ids of the newest tests that count for a question without dimensions."""
+    spans = _spans(conn, question)
+    if products := question.values_of("product"):
+        spans = for_products(spans, cast(Iterable[int], products))
+    values = {"spans": as_json(spans, conn.dialect.name), "limit": limit, **_values(question)}
+    shape = _shape(conn, question, "tests", _when(question), spans)
+    return [row[0] for row in fetch(conn, newest(shape), values)]
+
+
+def _shape(conn: Connection, question: Question, fact: Fact, when: When, spans: list[Span]) -> Shape:
+    return Shape(
         conn.dialect.name,
         fact,
         question.by,
         tuple((name, any(v is not None for v in wanted), None in wanted) for name, wanted in question.filters),
         when,
-        spans[:1] != [] and spans[0].product_id is not None,
+        any(span.product_id is not None for span in spans),
         bool(question.test_ids),
         bool(question.exclude_test_ids),
         question.is_of_bugs and fact == "tests",
     )
-    values = {"spans": as_json(spans, conn.dialect.name), **_values(question)}
-    _add(groups, question, fact, fetch(conn, statement(shape), values))
 
 
 def _values(question: Question) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Join,
     Select,
     and_,
+    bindparam,
     case,
     distinct,
     false,
@@ -88,16 +89,29 @@ class Shape:
 @lru_cache(maxsize=512)
 def statement(shape: Shape) -> Select[Any]:
     """The groups of one fact: the values of the dimensions in their order, then what `Counts` is made of."""
-    span = spans(shape.dialect)
-    names = each_name(_devices(shape).browsers, shape.dialect)
-    expressions = {**_expressions(shape), "browser": names.c.value, **dict.fromkeys(_TIMES, span.c.bucket)}
+    expressions, source, conditions = _looked_at(shape)
     by = [expressions[name].label(f"by_{place}") for place, name in enumerate(shape.by)]
-    conditions = [_match(expressions[name], name, *wanted) for name, *wanted in shape.filters]
-    source = _with_parts(shape, _source(shape, span), names)
-    found = select(*by, *_figures(shape)).select_from(source).where(*_always(shape), *conditions)
+    found = select(*by, *_figures(shape)).select_from(source).where(*conditions)
     if shape.fact in ("testers", "stories", "features"):
         return found.distinct()
     return found.group_by(*by, *_words(shape)) if by or _words(shape) else found
+
+
+@lru_cache(maxsize=64)
+def newest(shape: Shape) -> Select[Any]:
+    """The ids of the tests that count, the newest of them."""
+    _, source, conditions = _looked_at(shape)
+    found: Select[Any] = select(_test.id).select_from(source).where(*conditions)
+    return found.distinct().order_by(_test.id.desc()).limit(bindparam("limit"))
+
+
+def _looked_at(shape: Shape) -> tuple[dict[str, ColumnElement[Any]], FromClause, list[ColumnElement[bool]]]:
+    """The dimensions, what is looked at, and what has to hold."""
+    span = spans(shape.dialect)
+    names = each_name(_devices(shape).browsers, shape.dialect)
+    expressions = {**_expressions(shape), "browser": names.c.value, **dict.fromkeys(_TIMES, span.c.bucket)}
+    conditions = [_match(expressions[name], name, *wanted) for name, *wanted in shape.filters]
+    return expressions, _with_parts(shape, _source(shape, span), names), [*_always(shape), *conditions]
 
 
 _TIMES = tuple(name for name, each in DIMENSIONS.items() if each.is_time)
