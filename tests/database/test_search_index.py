@@ -18,6 +18,7 @@ from testio_mcp.database.tables import Bug, Product, Test, table_of
 from testio_mcp.database.types import utc_text
 from testio_mcp.database.words import words_of
 from testio_mcp.operations.search import SCORED, search
+from tests.conftest import SettingsFor
 from tests.sync.conftest import Account
 from tests.sync.conftest import account as account
 from tests.sync.conftest import world as world
@@ -83,15 +84,17 @@ async def test_a_date_picks_records_also_where_slices_overlap(store: PersistentC
     await store.write(work)
 
 
-async def test_of_a_word_that_is_everywhere_the_newest_hits_are_ranked(store: PersistentCache) -> None:
+async def test_of_a_word_that_is_everywhere_the_newest_hits_are_ranked(
+    store: PersistentCache, settings_for: SettingsFor
+) -> None:
     count = SCORED + 30
     rows = [_bug(7 * number, "kiwi", steps="melon" if number == 2 else None) for number in range(1, count + 1)]
     await store.write(lambda conn: _store_bugs(conn, rows))
 
-    page = await store.read(lambda conn: search(conn, "kiwi", limit=50))
+    page = await store.read(lambda conn: search(conn, settings_for(), "kiwi", limit=50))
     assert (page.total, page.total_is_capped, page.scored) == (SCORED, True, SCORED)
     assert [hit.id for hit in page.items] == [7 * number for number in range(count, count - 50, -1)]
-    rare = await store.read(lambda conn: search(conn, "kiwi melon"))
+    rare = await store.read(lambda conn: search(conn, settings_for(), "kiwi melon"))
     assert (rare.total, rare.total_is_capped, [hit.id for hit in rare.items]) == (1, False, [14])
 
 

@@ -11,10 +11,12 @@ from sqlalchemy import Connection, Text, bindparam, exists, func, or_
 from testio_mcp.database.dialect import among
 from testio_mcp.database.tables import Bug, BugDevice, Feature, Person, Product, Test, table_of
 from testio_mcp.operations.arguments import AsList, Ids
-from testio_mcp.operations.listing import Listing, Order, Part, any_of, containing, day_begins, day_ends, part_of_text
+from testio_mcp.operations.listing import Listing, Order, Part, any_of, containing, part_of_text
 from testio_mcp.operations.paging import Cursor, Page
+from testio_mcp.operations.periods import Period, bounds
 from testio_mcp.operations.registry import operation
 from testio_mcp.operations.search import matching
+from testio_mcp.settings import Settings
 from testio_mcp.sync.rows import person_id
 
 Level = Literal["critical", "high", "low", "none"]
@@ -157,17 +159,19 @@ def _values(conn: Connection, asked: dict[str, Any]) -> dict[str, Any]:
     """What the filters compare with, of what was asked for."""
     ended = asked["end_from"] is not None or asked["end_to"] is not None
     reported = asked["reported_from"] is not None or asked["reported_to"] is not None
+    reports = bounds(Period(asked["reported_from"], asked["reported_to"]), asked["settings"].zone)
+    ends = bounds(Period(asked["end_from"], asked["end_to"]), asked["settings"].zone)
     return {
         **{name: asked[name] for name in _listing.names & asked.keys()},
         **{name: containing(asked[name]) for name in ("rejection_reason", *_listing.parts[0].filters)},
         "reporter_ids": [person_id(name) for name in asked["reporters"]],
         "text": matching(conn, "bug", asked["text"], asked["product_id"]),
         "reported": reported or None,
-        "reported_from": day_begins(asked["reported_from"]),
-        "reported_before": day_ends(asked["reported_to"]),
+        "reported_from": reports[0],
+        "reported_before": reports[1],
         "ended": ended or None,
-        "end_from": day_begins(asked["end_from"]),
-        "end_before": day_ends(asked["end_to"]),
+        "end_from": ends[0],
+        "end_before": ends[1],
     }
 
 
@@ -188,6 +192,7 @@ def _order(given: dict[str, Any], sort: Sort) -> str:
 )
 def list_bugs(
     conn: Connection,
+    settings: Settings,
     product_id: Annotated[int | None, Field(description="Only this product; list_products shows the ids.")] = None,
     test_ids: Annotated[Ids, Field(description="Only these tests; list_tests shows the ids.")] = [],  # noqa: B006
     feature_ids: Annotated[Ids, Field(description="Only these features; list_features shows the ids.")] = [],  # noqa: B006
@@ -203,10 +208,10 @@ def list_bugs(
     operating_system: Annotated[str | None, Field(description="Part of its name, such as ios.")] = None,
     browser: Annotated[str | None, Field(description="Part of the browser's name.")] = None,
     test_environment_id: Annotated[int | None, Field(description="Only bugs of tests on this environment.")] = None,
-    reported_from: Annotated[date | None, Field(description="Reported on or after this UTC day.")] = None,
-    reported_to: Annotated[date | None, Field(description="Reported on or before this UTC day.")] = None,
-    end_from: Annotated[date | None, Field(description="Of tests that ended on or after this UTC day.")] = None,
-    end_to: Annotated[date | None, Field(description="Of tests that ended on or before this UTC day.")] = None,
+    reported_from: Annotated[date | None, Field(description="Reported on or after this day.")] = None,
+    reported_to: Annotated[date | None, Field(description="Reported on or before this day.")] = None,
+    end_from: Annotated[date | None, Field(description="Of tests that ended on or after this day.")] = None,
+    end_to: Annotated[date | None, Field(description="Of tests that ended on or before this day.")] = None,
     text: Annotated[str | None, Field(description="Words that all occur in it; search ranks and shows them.")] = None,
     sort: Annotated[Sort, Field(description="By report; by end of test with end_from or end_to.")] = "newest",
     cursor: Cursor = None,

@@ -8,9 +8,11 @@ from sqlalchemy import Connection, bindparam, select
 
 from testio_mcp.database.tables import Execution, ExecutionDevice, Person, Product, Test, UserStory, table_of
 from testio_mcp.operations.arguments import AsList, Ids
-from testio_mcp.operations.listing import Listing, Order, Part, any_of, containing, day_begins, day_ends, part_of_text
+from testio_mcp.operations.listing import Listing, Order, Part, any_of, containing, part_of_text
 from testio_mcp.operations.paging import Cursor, Page
+from testio_mcp.operations.periods import Period, bounds
 from testio_mcp.operations.registry import operation
+from testio_mcp.settings import Settings
 from testio_mcp.sync.rows import person_id
 
 ExecutionStatus = Literal["pending", "passed", "failed", "blocked", "cancelled", "unknown"]
@@ -108,6 +110,7 @@ _listing = Listing(
 )
 def list_executions(
     conn: Connection,
+    settings: Settings,
     product_id: Annotated[int | None, Field(description="Only this product; list_products shows the ids.")] = None,
     test_ids: Annotated[Ids, Field(description="Only these tests; list_tests shows the ids.")] = [],  # noqa: B006
     user_story_ids: Annotated[Ids, Field(description="Only these user stories.")] = [],  # noqa: B006
@@ -115,8 +118,8 @@ def list_executions(
     testers: Annotated[list[str], AsList, Field(description="Full names of testers, as list_people shows.")] = [],  # noqa: B006
     device: Annotated[str | None, Field(description="Part of the device's name.")] = None,
     operating_system: Annotated[str | None, Field(description="Part of its name, such as ios.")] = None,
-    executed_from: Annotated[date | None, Field(description="Run on or after this UTC day.")] = None,
-    executed_to: Annotated[date | None, Field(description="Run on or before this UTC day.")] = None,
+    executed_from: Annotated[date | None, Field(description="Run on or after this day.")] = None,
+    executed_to: Annotated[date | None, Field(description="Run on or before this day.")] = None,
     sort: Annotated[Sort, Field(description="newest or oldest first.")] = "newest",
     cursor: Cursor = None,
     limit: Annotated[int, Field(ge=1, le=100, description="Executions per page, 1 to 100.")] = 20,
@@ -125,6 +128,7 @@ def list_executions(
 
     execution_matrix adds them up by story and device, environment or test.
     """
+    begins, ends = bounds(Period(executed_from, executed_to), settings.zone)
     given = {
         "product_id": product_id,
         "test_ids": test_ids,
@@ -134,7 +138,7 @@ def list_executions(
         "device": containing(device),
         "operating_system": containing(operating_system),
         "executed": executed_from is not None or executed_to is not None or None,
-        "executed_from": day_begins(executed_from),
-        "executed_before": day_ends(executed_to),
+        "executed_from": begins,
+        "executed_before": ends,
     }
     return ExecutionPage.model_validate(_listing.page(conn, given, order=sort, cursor=cursor, limit=limit))

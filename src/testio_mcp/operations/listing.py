@@ -7,7 +7,7 @@ takes a second statement, which says why it is empty.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -282,16 +282,6 @@ def any_of(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
 def part_of_text(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     """The filter `name` for text that holds what `containing` made a pattern of, whatever its case."""
     return column.ilike(bindparam(name), escape="\\")
-
-
-def day_begins(day: date | None) -> datetime | None:
-    """The first moment of a UTC day."""
-    return None if day is None else datetime.combine(day, time.min, UTC)
-
-
-def day_ends(day: date | None) -> datetime | None:
-    """The first moment after a UTC day; None also for the last day there is."""
-    return None if day is None or day == date.max else day_begins(day + timedelta(days=1))
 
 
 def containing(text: str | None) -> str | None:

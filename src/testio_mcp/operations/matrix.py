@@ -37,9 +37,11 @@ from testio_mcp.database.tables import (
 from testio_mcp.errors import BadInput, NotFound
 from testio_mcp.operations.cells import BEGINNING, RESULTS, Cell, Columns, MatrixColumn
 from testio_mcp.operations.figures import RAN, moment, pass_rate, share
-from testio_mcp.operations.listing import Listing, Order, day_begins, day_ends
+from testio_mcp.operations.listing import Listing, Order
 from testio_mcp.operations.paging import Cursor, Page
+from testio_mcp.operations.periods import Period, bounds
 from testio_mcp.operations.registry import operation
+from testio_mcp.settings import Settings
 from testio_mcp.sync.state import WITHOUT_BUGS
 
 By = Literal["device", "operating_system", "environment", "test"]
@@ -258,6 +260,7 @@ _test_by_id = select(_test.product_id, _test.title).where(_test.id == bindparam(
 )
 def execution_matrix(
     conn: Connection,
+    settings: Settings,
     product_id: Annotated[
         int | None, Field(description="The product; list_products shows the ids. Required unless test_id is given.")
     ] = None,
@@ -266,8 +269,8 @@ def execution_matrix(
     by: Annotated[
         By, Field(description="What the columns are: device, operating_system, environment or test.")
     ] = "test",
-    date_from: Annotated[date | None, Field(description="Run on or after this UTC day (YYYY-MM-DD).")] = None,
-    date_to: Annotated[date | None, Field(description="Run on or before this UTC day (YYYY-MM-DD).")] = None,
+    date_from: Annotated[date | None, Field(description="Run on or after this day (YYYY-MM-DD).")] = None,
+    date_to: Annotated[date | None, Field(description="Run on or before this day (YYYY-MM-DD).")] = None,
     only: Annotated[
         Only, Field(description="problems: stories that failed or were blocked; untested: those without a result.")
     ] = "all",
@@ -288,7 +291,8 @@ def execution_matrix(
     if feature_id is not None:
         binds["feature_id"] = feature_id
     if scope.is_dated:
-        binds |= {"executed_from": day_begins(date_from) or BEGINNING, "executed_before": day_ends(date_to) or _END}
+        begins, ends = bounds(Period(date_from, date_to), settings.zone)
+        binds |= {"executed_from": begins or BEGINNING, "executed_before": ends or _END}
     chosen = {} if only == "all" else {only: True}
     page = _stories(scope).page(conn, binds | chosen, order="feature", cursor=cursor, limit=limit)
     columns, totals = _overview(conn, scope, by, binds)

@@ -184,6 +184,15 @@ def today_in(zone: ZoneInfo, now: datetime) -> date:
     return now.astimezone(zone).date()
 
 
+def instant(moment: datetime, zone: ZoneInfo) -> datetime:
+    """A moment in UTC; one that does not say its own zone is in `zone`."""
+    try:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+    except OverflowError:  # the calendar's first day begins before it east of Greenwich, its last ends after it west
+        edge = date.min if moment.year == 1 else date.max
+        return datetime.combine(edge, time(), UTC)
+
+
 def bounds(period: Period, zone: ZoneInfo) -> tuple[datetime | None, datetime | None]:
     """The instants (UTC) from which on and before which a moment belongs to the period; None: that end is open.
 
@@ -247,10 +256,7 @@ def starts_of(buckets: Sequence[Bucket], zone: ZoneInfo) -> list[datetime]:
 
 
 def _midnight(day: date, zone: ZoneInfo) -> datetime:
-    try:
-        return datetime.combine(day, time(), zone).astimezone(UTC)
-    except OverflowError:  # the calendar's first day begins before it, east of Greenwich
-        return datetime.min.replace(tzinfo=UTC)
+    return instant(datetime.combine(day, time()), zone)
 
 
 def _before(first: date, last: date) -> date:

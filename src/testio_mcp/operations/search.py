@@ -18,9 +18,10 @@ from testio_mcp.database.tables import Product, table_of
 from testio_mcp.database.words import is_unspaced, words_of
 from testio_mcp.errors import NotFound
 from testio_mcp.operations.arguments import AsList
-from testio_mcp.operations.listing import day_begins, day_ends
 from testio_mcp.operations.paging import Cursor, Page, as_of, decode_cursor, encode_cursor
+from testio_mcp.operations.periods import Period, bounds
 from testio_mcp.operations.registry import operation
+from testio_mcp.settings import Settings
 
 SCORED = 1_000
 """How many of the newest hits of each kind are ranked: for a word that is everywhere, older ones are left out."""
@@ -62,16 +63,17 @@ class SearchPage(Page):
 )
 def search(
     conn: Connection,
+    settings: Settings,
     query: Annotated[str, Field(description="Any words; all have to occur, and each finds its longer forms.")],
     kinds: Annotated[
         list[Kind], AsList, Field(description=f"Any of {', '.join(get_args(Kind))}; all when left out.")
     ] = [],  # noqa: B006 - never changed
     product_id: Annotated[int | None, Field(description="Only this product; list_products shows the ids.")] = None,
     date_from: Annotated[
-        date | None, Field(description="Bugs reported and tests ended on or after this UTC day; no other kinds.")
+        date | None, Field(description="Bugs reported and tests ended on or after this day; no other kinds.")
     ] = None,
     date_to: Annotated[
-        date | None, Field(description="Bugs reported and tests ended on or before this UTC day; no other kinds.")
+        date | None, Field(description="Bugs reported and tests ended on or before this day; no other kinds.")
     ] = None,
     raw: Annotated[
         bool,
@@ -88,7 +90,7 @@ def search(
     not matter. Of a word that is everywhere only the newest hits are ranked: scored says how many.
     """
     asked = read_query(query, raw=raw)
-    among = Among(product_id, day_begins(date_from), day_ends(date_to))
+    among = Among(product_id, *bounds(Period(date_from, date_to), settings.zone))
     dated = date_from is not None or date_to is not None
     chosen = [kind for kind in KINDS if kind in (kinds or KINDS) and (SOURCES[kind].at or not dated)]
     found = [find(conn, kind, asked, among, SCORED) for kind in chosen]

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from testio_mcp.app import App
 from testio_mcp.operations.arguments import AsList, Ids
+from testio_mcp.operations.periods import Period, bounds
 from testio_mcp.operations.registry import operation
 from testio_mcp.sync.engine import SyncOptions, SyncSummary, plan_sync, run_sync
 from testio_mcp.sync.progress import Report, silent
@@ -18,7 +19,7 @@ async def sync_data(
     app: App,
     product_ids: Annotated[Ids, Field(description="Only these products; all when left out.")] = [],  # noqa: B006
     full: Annotated[bool, Field(description="Read every page again instead of stopping at known tests.")] = False,
-    since: Annotated[date | None, Field(description="Leave out tests that ended before this UTC day.")] = None,
+    since: Annotated[date | None, Field(description="Leave out tests that ended before this day.")] = None,
     only: Annotated[
         list[Entity], AsList, Field(description=f"Any of {', '.join(get_args(Entity))}; all when left out.")
     ] = [],  # noqa: B006 - never changed
@@ -33,7 +34,8 @@ async def sync_data(
     Nothing is written to Test IO. Use it when get_status shows an old copy; every other tool reads the copy.
     list_changes then tells what changed, list_problems what could not be copied.
     """
-    options = SyncOptions(tuple(product_ids), full, since, frozenset(only), accept_deletions)
+    moment = bounds(Period(since, None), app.settings.zone)[0]
+    options = SyncOptions(tuple(product_ids), full, moment, frozenset(only), accept_deletions)
     if dry_run:
         return await plan_sync(app, options)
     return await run_sync(app, options, report)

@@ -10,9 +10,11 @@ from sqlalchemy import Connection, bindparam, exists, func, or_, select
 from testio_mcp.database.dialect import fetch
 from testio_mcp.database.tables import Bug, Feature, Product, Test, TestFeature, table_of
 from testio_mcp.operations.arguments import AsList, Ids
-from testio_mcp.operations.listing import Listing, Order, day_begins, day_ends
+from testio_mcp.operations.listing import Listing, Order
 from testio_mcp.operations.paging import Cursor, Page
+from testio_mcp.operations.periods import Period, bounds
 from testio_mcp.operations.registry import operation
+from testio_mcp.settings import Settings
 from testio_mcp.sync.rows import FAR_FUTURE, person_id
 
 TestStatus = Literal["initialized", "customer_finalized", "waiting", "running", "locked", "archived", "cancelled"]
@@ -139,6 +141,7 @@ _listing = Listing(
 )
 def list_tests(
     conn: Connection,
+    settings: Settings,
     product_id: Annotated[int | None, Field(description="Only this product; list_products shows the ids.")] = None,
     statuses: Annotated[
         list[TestStatus], AsList, Field(description=f"Any of {', '.join(get_args(TestStatus))}; all when left out.")
@@ -146,8 +149,8 @@ def list_tests(
     testing_types: Annotated[
         list[TestingType], AsList, Field(description=f"Any of {', '.join(get_args(TestingType))}.")
     ] = [],  # noqa: B006 - never changed
-    end_from: Annotated[date | None, Field(description="Ended on or after this UTC day (YYYY-MM-DD).")] = None,
-    end_to: Annotated[date | None, Field(description="Ended on or before this UTC day (YYYY-MM-DD).")] = None,
+    end_from: Annotated[date | None, Field(description="Ended on or after this day (YYYY-MM-DD).")] = None,
+    end_to: Annotated[date | None, Field(description="Ended on or before this day (YYYY-MM-DD).")] = None,
     feature_ids: Annotated[Ids, Field(description="Only tests of these features; list_features shows the ids.")] = [],  # noqa: B006
     contacts: Annotated[
         list[str], AsList, Field(description="Full names of people who created or submitted the tests.")
@@ -162,6 +165,7 @@ def list_tests(
     Use it to find tests by product, status, type or date; get_test tells all about one of them. A test that has no
     end yet (a draft) counts as newest and is left out when a date is given.
     """
+    begins, ends = bounds(Period(end_from, end_to), settings.zone)
     given = {
         "product_id": product_id,
         "statuses": statuses,
@@ -169,8 +173,8 @@ def list_tests(
         "feature_ids": feature_ids,
         "contacts": [person_id(name) for name in contacts],
         "test_environment_id": test_environment_id,
-        "end_from": day_begins(end_from),
-        "end_before": day_ends(end_to) or (FAR_FUTURE if end_from or end_to else None),
+        "end_from": begins,
+        "end_before": ends or (FAR_FUTURE if end_from or end_to else None),
     }
     page = _listing.page(conn, given, order=sort, cursor=cursor, limit=limit)
     counts = count_bugs(conn, [item["id"] for item in page["items"]]) if page["items"] else {}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection
@@ -34,13 +34,13 @@ Entity = Literal[
 class SyncOptions:
     """What to copy.
 
-    `full` reads every page again, `since` leaves out tests that ended before that day, `only` names the entities to
-    copy (products always are), and `accept_deletions` believes a listing that lost suspiciously many records.
+    `full` reads every page again, `since` leaves out tests that ended before that moment, `only` names the entities
+    to copy (products always are), and `accept_deletions` believes a listing that lost suspiciously many records.
     """
 
     product_ids: tuple[int, ...] = ()
     full: bool = False
-    since: date | None = None
+    since: datetime | None = None
     only: frozenset[Entity] = frozenset()
     accept_deletions: bool = False
 

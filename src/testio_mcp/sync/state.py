@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import datetime
 from typing import Literal
 
 from sqlalchemy import Connection, bindparam, case, delete, func, insert, literal, select, update
@@ -167,12 +167,12 @@ def tests_awaiting(
     product_ids: Sequence[int],
     *,
     full: bool = False,
-    since: date | None = None,
+    since: datetime | None = None,
 ) -> list[tuple[int, int]]:
     """Tests whose bugs or metrics have to be read, newest first, each with its product.
 
     They were not read since the test last changed, or, for bugs, can still change. With `full` all tests that ran
-    are read, with `since` none that ended before that day.
+    are read, with `since` none that ended before that moment.
     """
     read = _TEST.c.bugs_synced_hash if part == "bugs" else _TEST.c.metrics_synced_hash
     due = read.is_distinct_from(_TEST.c.content_hash)
@@ -187,7 +187,7 @@ def tests_awaiting(
     if not full:
         statement = statement.where(due)
     if since is not None:
-        statement = statement.where(_TEST.c.sort_at >= datetime.combine(since, time.min, UTC))
+        statement = statement.where(_TEST.c.sort_at >= since)
     return [(row[0], row[1]) for row in conn.execute(statement, {"product_ids": list(product_ids)})]
 
 

@@ -110,10 +110,10 @@ class Walk:
             window += 1
 
     def _is_past(self, page: Page[TestPayload]) -> bool:
-        """Whether every test of the page ended before the day that the run starts at."""
+        """Whether every test of the page ended before the moment that the run starts at."""
         since = self._run.options.since
         ends = [record.end_at for record in page.records]
-        return since is not None and all(end is not None and end.date() < since for end in ends)
+        return since is not None and all(end is not None and end < since for end in ends)
 
     async def _fetch(self, numbers: Iterable[int]) -> list[Listed]:
         return await asyncio.gather(*(read_tests(self._run.api, self._product_id, number) for number in numbers))
