@@ -60,6 +60,18 @@ def test_cells_have_the_types_and_formats_of_their_columns(book: Any) -> None:
     assert 50 <= sheet.column_dimensions["B"].width <= 61
 
 
+def test_rows_are_as_high_as_the_lines_in_them(book: Any) -> None:
+    sheet = book["Bugs that wait for a decision"]
+    high = {
+        cell.row
+        for cell in sheet["B"]
+        if isinstance(cell.value, str) and (len(cell.value) > 60 or "\n" in cell.value)
+    }
+    assert {row for row in sheet.row_dimensions if sheet.row_dimensions[row].height} == high
+    three = _at(sheet, "first line\nsecond line\nthird line").row
+    assert sheet.row_dimensions[three].height == 45
+
+
 def test_figures_are_numbers_with_their_previous_ones(book: Any) -> None:
     sheet = book["Summary"]
     row = _at(sheet, "Rejection rate").row

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
+from unicodedata import east_asian_width
 
 import xlsxwriter
 
@@ -19,6 +20,7 @@ from testio_mcp.texts import is_formula
 _MOST_LETTERS = 32_000
 """UTF-16 units of a cell; Excel takes 32,767."""
 _NAME = 31
+_LINE, _HIGHEST = 15, 405
 _WIDEST, _NARROWEST = 60, 9
 _FORBIDDEN = re.compile(r"[\[\]:*?/\\]")
 _FORMATS = {
@@ -80,6 +82,11 @@ class _Writing:
         return _Sheet(self, self.book.add_worksheet(name), freezes=freezes)
 
 
+def _wide(text: str) -> int:
+    """The width of a text in letters; those of East Asia are two wide."""
+    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
 def _cut(text: str, units: int) -> str:
     """The beginning of a text, in UTF-16 units."""
     return text.encode("utf-16-le")[: 2 * units].decode("utf-16-le", "ignore")
@@ -96,6 +103,7 @@ class _Sheet:
         self._sheet = sheet
         self._row = 0
         self._widths: dict[int, int] = {}
+        self._wrapped: dict[int, list[tuple[int, str]]] = {}
         self._freezes = freezes
         if not freezes:
             sheet.freeze_panes(1, 0)
@@ -126,9 +134,16 @@ class _Sheet:
         self._row += 2
 
     def close(self) -> None:
-        """Give the columns the widths of what is in them."""
-        for at, width in self._widths.items():
-            self._sheet.set_column(at, at, min(max(width + 2, _NARROWEST), _WIDEST))
+        """Give the columns the widths, and the rows the heights, of what is in them."""
+        widths = {at: min(max(width + 2, _NARROWEST), _WIDEST) for at, width in self._widths.items()}
+        for at, width in widths.items():
+            self._sheet.set_column(at, at, width)
+        for row, texts in self._wrapped.items():
+            lines = max(
+                sum(-(-_wide(line) // (widths[at] - 2)) or 1 for line in text.split("\n")) for at, text in texts
+            )
+            if lines > 1:
+                self._sheet.set_row(row, min(_LINE * lines, _HIGHEST))
 
     def _fill_row(self, row: int, cells: Sequence[Any], shared: dict[str, Any]) -> None:
         for at, cell in enumerate(cells):
@@ -136,9 +151,11 @@ class _Sheet:
             self._fill(row, at, value, {**shared, **properties})
 
     def _fill(self, row: int, at: int, value: object, properties: dict[str, Any]) -> None:
-        shown = 14 if isinstance(value, datetime | float) else max(map(len, str(value).split("\n")))
+        shown = 14 if isinstance(value, datetime | float) else max(map(_wide, str(value).split("\n")))
         if properties.get("text_wrap", True):
             self._widths[at] = max(self._widths.get(at, 0), shown)
+            if isinstance(value, str):
+                self._wrapped.setdefault(row, []).append((at, value))
         match value:
             case None | "":
                 return
@@ -147,9 +164,12 @@ class _Sheet:
             case int() | float():
                 self._sheet.write_number(row, at, value, self._writing.format(**properties))
             case date():
-                self._sheet.write_datetime(row, at, value, self._writing.format(align="left", **properties))
+                shape = self._writing.format(align="left", indent=1, **properties)
+                self._sheet.write_datetime(row, at, value, shape)
             case _:
-                self._text(row, at, str(value), **{"text_wrap": True, **properties})
+                # Texts keep away from the numbers to their left.
+                indent = 1 if at and properties.get("align") != "right" else 0
+                self._text(row, at, str(value), **{"text_wrap": True, "indent": indent, **properties})
 
     def _text(self, row: int, at: int, text: str, **properties: Any) -> None:
         kept = _cut(text, _MOST_LETTERS)
