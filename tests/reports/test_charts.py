@@ -91,7 +91,7 @@ def test_values_are_written_at_bars_and_in_stacks() -> None:
     assert _texts(stacked, "value") == ["31", "29", "28", "24", "22", "34", "38", "30", "24"]
     assert "14" in _texts(stacked, "inside")
     fills = {rect.get("fill") for rect in stacked.iter(f"{SVG}rect")}
-    assert {"url(#p1)", "url(#p2)", "url(#p3)"} <= fills, "parts differ in more than their colour"
+    assert {"url(#hatch-1)", "url(#hatch-2)", "url(#hatch-3)"} <= fills, "parts differ in more than their colour"
     titles = [title.text for title in stacked.iter(f"{SVG}title")]
     assert "high, 2026-04: 9" in titles
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -222,3 +223,13 @@ def test_definitions_are_told_everywhere() -> None:
         text = _texts(write(report, kind), kind)
         assert "Kestrel" in text
         assert "A small falcon." in text
+
+
+def test_ids_of_sections_may_be_those_that_a_page_uses_itself() -> None:
+    names = ["p1", "hatch", "definitions", "title", "A", "a"]
+    sections = [section.model_copy(update={"id": name}) for name in names for section in REPORT.sections[3:]]
+    report = REPORT.model_copy(update={"sections": sections})
+    found = re.findall(r'\bid="([^"]+)"', write(report, "html").decode())
+    assert len(set(found)) == len(found) > 50
+    assert len(_unpacked(write(report, "zip"))) == 4 + 3 * len(names)
+    assert write(report, "xlsx")

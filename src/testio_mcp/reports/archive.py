@@ -52,7 +52,7 @@ def _tables(report: Report) -> Iterator[tuple[str, Sequence[str], Rows]]:
     yield "definitions.csv", ("name", "text"), [(word.name, word.text) for word in report.definitions]
     for section in report.sections:
         for number, table in enumerate(words.tables_of(section), 1):
-            name = "-".join(filter(None, [section.id.lower(), str(number), _slug(table.title)]))
+            name = "-".join(filter(None, [section.id, str(number), _slug(table.title)]))
             yield f"tables/{name}.csv", [column.label for column in table.columns], table.rows
 
 

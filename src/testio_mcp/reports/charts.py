@@ -47,7 +47,7 @@ PATTERNS = Markup(
 ).format(
     Markup("").join(
         Markup(
-            '<pattern id="p{0}" width="{1}" height="{1}" patternUnits="userSpaceOnUse"><path d="{2}"/></pattern>'
+            '<pattern id="hatch-{0}" width="{1}" height="{1}" patternUnits="userSpaceOnUse"><path d="{2}"/></pattern>'
         ).format(place, size, path)
         for place, (size, path) in enumerate(_HATCHES, 1)
     )
@@ -151,7 +151,7 @@ def _title(chart: Chart, series: Series, at: int) -> Markup:
 
 def _rect(box: tuple[float, float, float, float], colour: int, title: Markup, *, is_part: bool = False) -> Markup:
     shape = Markup('x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"').format(*box)
-    pattern = Markup('<rect {} fill="url(#p{})"/>').format(shape, colour % COLOURS) if is_part and colour else ""
+    pattern = Markup('<rect {} fill="url(#hatch-{})"/>').format(shape, colour % COLOURS) if is_part and colour else ""
     return Markup('<g>{}<rect {} class="s{}"/>{}</g>').format(title, shape, colour % COLOURS, pattern)
 
 

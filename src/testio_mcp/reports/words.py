@@ -152,7 +152,7 @@ def _table_of(chart: Chart) -> Table:
     columns = [Column(key=str(at), label=series.name, kind=chart.unit) for at, series in enumerate(chart.series)]
     values: list[list[Cell]] = [[*row] for row in zip(*(series.values for series in chart.series), strict=True)]
     rows = [[label, *row] for label, row in zip(chart.labels, values, strict=False)]
-    return Table(title=chart.title, columns=[Column(key="label", label=""), *columns], rows=rows)
+    return Table(title=chart.title, columns=[Column(key="label", label="Label"), *columns], rows=rows)
 
 
 def facts(report: Report) -> list[tuple[str, str]]:

@@ -31,7 +31,7 @@ _FORMATS = {
     "moment": "yyyy-mm-dd hh:mm",
 }
 _HEALTH = {"good": "#18703A", "warning": "#8A5A00", "critical": "#B3222B"}
-_RIGHT = {"align": "right"}
+_RIGHT = {"align": "right", "indent": 0}
 _FIGURE = ("Figure", "Health", ("Value", _RIGHT), ("Previous", _RIGHT), "Rule", "Definition", "Records")
 _FINDING = ("Finding", "Health", "Records")
 
@@ -127,7 +127,7 @@ class _Sheet:
         for row in rows:
             self._row += 1
             self._fill_row(self._row, row, {})
-        if self._freezes:
+        if self._freezes and heading:
             self._sheet.freeze_panes(begin + 1, 0)
             self._sheet.repeat_rows(begin)
             self._sheet.autofilter(begin, 0, self._row, len(heading) - 1)
@@ -151,7 +151,10 @@ class _Sheet:
             self._fill(row, at, value, {**shared, **properties})
 
     def _fill(self, row: int, at: int, value: object, properties: dict[str, Any]) -> None:
-        shown = 14 if isinstance(value, datetime | float) else max(map(_wide, str(value).split("\n")))
+        if isinstance(value, int | float):
+            shown = len(f"{value:,.2f}")
+        else:
+            shown = 14 if isinstance(value, datetime) else max(map(_wide, str(value).split("\n")))
         if properties.get("text_wrap", True):
             self._widths[at] = max(self._widths.get(at, 0), shown)
             if isinstance(value, str):
@@ -168,8 +171,8 @@ class _Sheet:
                 self._sheet.write_datetime(row, at, value, shape)
             case _:
                 # Texts keep away from the numbers to their left.
-                indent = 1 if at and properties.get("align") != "right" else 0
-                self._text(row, at, str(value), **{"text_wrap": True, "indent": indent, **properties})
+                place = {"align": "left", "indent": 1} if at else {}
+                self._text(row, at, str(value), **{"text_wrap": True, **place, **properties})
 
     def _text(self, row: int, at: int, text: str, **properties: Any) -> None:
         kept = _cut(text, _MOST_LETTERS)
