@@ -202,6 +202,7 @@ _MODULES = (
     "metrics.capabilities",
     "custom_reports",
     "custom_report_summary",
+    "case_results",
     "sync",
     "status",
     "problems",
