@@ -122,6 +122,13 @@ class BadPayload(ApiError):
     code = "bad_payload"
 
 
+class WebhookFailed(TestioError):
+    """The address that alerts are posted to did not take them."""
+
+    code = "webhook_failed"
+    status = 502
+
+
 class StoreError(TestioError):
     """The local store cannot be used."""
 

@@ -7,10 +7,11 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from testio_mcp.errors import BadInput
+from testio_mcp.rules import HEALTH, Rules, read_health, written
 
 API_URL = "https://api.test.io/customer/v2/"
 S = TypeVar("S", bound="ToolSettings")
@@ -87,6 +88,22 @@ class Settings(ToolSettings):
     auto_accept_days: Annotated[
         int, Field(ge=1, le=90, description="Days from the end of a test until the clock accepts its open bugs.")
     ] = 10
+    alert_rules: Annotated[
+        Path | None, Field(description="TOML file of the rules for alerts; without it, those that are built in.")
+    ] = None
+    alert_webhook: Annotated[
+        SecretStr | None,
+        Field(description="Address that alerts are posted to as JSON; https, or http on loopback."),
+    ] = None
+    alert_webhook_secret: Annotated[
+        SecretStr | None, Field(description="Signs what is posted there: HMAC-SHA256 of the body.")
+    ] = None
+    health: Annotated[
+        Rules,
+        NoDecode,
+        BeforeValidator(read_health),
+        Field(description=f"Rates from which on one is a warning/critical, in place of {written(HEALTH)}."),
+    ] = HEALTH
     web_url: Annotated[
         str | None, Field(description="Your Test IO in the browser, for links to it: https://yourcompany.test.io.")
     ] = None
@@ -112,7 +129,9 @@ class Settings(ToolSettings):
         str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR.")
     ] = "WARNING"
 
-    @field_validator("customer_api_token", "database_url", "http_token", mode="after")
+    @field_validator(
+        *("customer_api_token", "database_url", "http_token", "alert_webhook", "alert_webhook_secret"), mode="after"
+    )
     @classmethod
     def _blank_is_unset(cls, value: SecretStr | None) -> SecretStr | None:
         return value if value and value.get_secret_value().strip() else None
@@ -129,6 +148,16 @@ class Settings(ToolSettings):
     def zone(self) -> ZoneInfo:
         """The time zone in which a day begins and ends."""
         return ZoneInfo(self.time_zone)
+
+    @field_validator("alert_webhook", mode="after")
+    @classmethod
+    def _alerts_travel_encrypted(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            url = urlsplit(value.get_secret_value())
+            is_safe = url.scheme == "https" or (url.scheme == "http" and url.hostname in LOOPBACK)
+            if not (is_safe and url.hostname and url.port != 0 and not url.username):
+                raise ValueError("must be an address with https:// (http:// only on loopback) and without a user")
+        return value
 
     @field_validator("web_url", mode="after")
     @classmethod

@@ -60,9 +60,12 @@ def open_client(settings: Settings, policy: Policy) -> httpx2.AsyncClient:
         raise BadInput("TESTIO_PROXY: not the address of a proxy.", "Write it as http://host:port.") from None
 
 
-def tls_context(settings: Settings) -> ssl.SSLContext:
-    """Whom to trust. Raises `BadInput` for a CA file that cannot be read."""
-    if httpx2.URL(settings.customer_api_base_url).scheme != "https":
+def tls_context(settings: Settings, url: str | None = None) -> ssl.SSLContext:
+    """Whom to trust at an address, by default that of the API.
+
+    Raises `BadInput` for a CA file that cannot be read.
+    """
+    if httpx2.URL(url or settings.customer_api_base_url).scheme != "https":
         # Trusts nobody, and saves loading the certificates of the system.
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if settings.ca_file is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from testio_mcp.settings import Settings
 
-_SECRET_VARIABLES = ("TESTIO_CUSTOMER_API_TOKEN", "TESTIO_HTTP_TOKEN", "TESTIO_DATABASE_URL")
+_SECRETS = ("customer_api_token", "http_token", "database_url", "alert_webhook", "alert_webhook_secret")
 _secrets: set[str] = set()
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class Redacted(logging.Formatter):
 
 def log_to_stderr() -> None:
     """Send all logging to stderr; stdout belongs to data."""
-    _secrets.update(filter(None, map(os.environ.get, _SECRET_VARIABLES)))
+    _secrets.update(filter(None, (os.environ.get(f"TESTIO_{name.upper()}") for name in _SECRETS)))
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Redacted("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
@@ -35,8 +35,8 @@ def log_to_stderr() -> None:
 
 def adopt(settings: "Settings") -> None:
     """Use the level of the settings, and hide the secrets they hold."""
-    for secret in (settings.customer_api_token, settings.http_token, settings.database_url):
-        if secret is not None:
+    for name in _SECRETS:
+        if (secret := getattr(settings, name)) is not None:
             _secrets.add(secret.get_secret_value())
     logging.getLogger().setLevel(settings.log_level)
 
