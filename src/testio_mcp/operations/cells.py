@@ -76,20 +76,25 @@ class Cell:
         return f"{said} (last {self.last})" if len(self.latest) > 1 else said
 
 
+def largest(cells: Mapping[int, Cell]) -> list[int]:
+    """The keys of the tests that are shown as columns: those with the most runs, the newest of equals."""
+    return sorted(cells, key=lambda key: (-cells[key].counts.total(), -key))[:COLUMNS]
+
+
 class Columns:
     """The columns in use, by key: most used first, then the newest test or the first name."""
 
     def __init__(self, cells: Mapping[Any, Cell], titles: Mapping[Any, str | None], by: str) -> None:
         self._cells, self._titles, self._by = cells, titles, by
-        seen = Counter(titles.values())
-        self.names = {key: self._named(key, seen[titles[key]] > 1) for key in cells}
+        seen = Counter(self._titles.get(key) for key in cells)
+        self.names = {key: self._named(key, seen[titles.get(key)] > 1) for key in cells}
         ordered = sorted(cells, key=lambda key: (-cells[key].counts.total(), *self._order(key)))
         self._shown, self._others = ordered[:COLUMNS], ordered[COLUMNS:]
 
     def _named(self, key: Any, is_ambiguous: bool) -> str:
         if key is None or self._by == "test":
             return UNKNOWN if key is None else str(key)
-        title = self._titles[key] or UNKNOWN
+        title = self._titles.get(key) or UNKNOWN
         return f"{title} ({key})" if is_ambiguous and self._by == "environment" else title
 
     def _order(self, key: Any) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
 """Which user stories pass where: executions of user stories by device, operating system, environment or test."""
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import lru_cache
@@ -22,7 +22,7 @@ from sqlalchemy import (
     union,
 )
 
-from testio_mcp.database.dialect import fetch
+from testio_mcp.database.dialect import fetch, in_order
 from testio_mcp.database.tables import (
     Execution,
     ExecutionDevice,
@@ -35,9 +35,9 @@ from testio_mcp.database.tables import (
     table_of,
 )
 from testio_mcp.errors import BadInput, NotFound
-from testio_mcp.operations.cells import BEGINNING, RESULTS, Cell, Columns, MatrixColumn
+from testio_mcp.operations.cells import BEGINNING, RESULTS, Cell, Columns, MatrixColumn, largest
 from testio_mcp.operations.figures import RAN, moment, pass_rate, share
-from testio_mcp.operations.listing import Listing, Order
+from testio_mcp.operations.listing import Listing, Order, any_of
 from testio_mcp.operations.paging import Cursor, Page
 from testio_mcp.operations.periods import Period, bounds
 from testio_mcp.operations.registry import operation
@@ -45,6 +45,8 @@ from testio_mcp.settings import Settings
 from testio_mcp.sync.state import WITHOUT_BUGS
 
 By = Literal["device", "operating_system", "environment", "test"]
+_Groups = Sequence[Sequence[Any]]
+"""Rows of story, column, status, number of runs, and the moment of the latest."""
 Only = Literal["all", "problems", "untested"]
 _REASONS, _QUOTED = 3, 160
 _END = datetime(9999, 12, 31, tzinfo=UTC)
@@ -133,16 +135,16 @@ _runs = table_of(Execution).join(table_of(Test), _run.test_id == _test.id)
 _results = table_of(TestStoryResult).join(table_of(Test), _result.test_id == _test.id)
 _story_counts = (_story.gone_at.is_(None), _story.product_id == _PRODUCT)
 _main_device = (table_of(ExecutionDevice), (_device.execution_id == _run.id) & (_device.position == 0))
-# By: the column's key, its title, and what has to be joined for them.
-_AXES: Mapping[str, tuple[ColumnElement[Any], ColumnElement[Any], FromClause]] = {
-    "device": (_device.name, _device.name, _runs.outerjoin(*_main_device)),
-    "operating_system": (_device.operating_system, _device.operating_system, _runs.outerjoin(*_main_device)),
-    "environment": (
-        _test.test_environment_id,
-        _environment.title,
-        _runs.outerjoin(table_of(TestEnvironment), _test.test_environment_id == _environment.id),
-    ),
-    "test": (_test.id, _test.title, _runs),
+# By: the column's key, and what has to be joined for it.
+_AXES: Mapping[str, tuple[ColumnElement[Any], FromClause]] = {
+    "device": (_device.name, _runs.outerjoin(*_main_device)),
+    "operating_system": (_device.operating_system, _runs.outerjoin(*_main_device)),
+    "environment": (_test.test_environment_id, _runs),
+    "test": (_run.test_id, _runs),
+}
+_TITLES: Mapping[str, Select[Any]] = {
+    "environment": select(_environment.id, _environment.title).where(any_of(_environment.id, "keys")),
+    "test": select(_test.id, _test.title).where(any_of(_test.id, "keys")),
 }
 
 
@@ -179,37 +181,23 @@ def _stories(scope: _Scope) -> Listing:
 
 
 @lru_cache(maxsize=32)
-def _columns(scope: _Scope, by: By, of_feature: bool) -> Select[Any]:
-    """All runs by column and status: how many there are, and how many of them are of known stories."""
-    key, title, source = _AXES[by]
-    known = (_run.user_story_id == _story.id) & _story_counts[0] & _story_counts[1]
-    joined = source.outerjoin(table_of(UserStory), known)
-    chosen = [_story.feature_id == bindparam("feature_id")] if of_feature else []
-    return (
-        select(key, func.max(title), _run.status, func.count(), func.count(_story.id))
-        .select_from(joined)
-        .where(*scope.runs, *chosen)
-        .group_by(key, _run.status)
-    )
-
-
-@lru_cache(maxsize=8)
-def _coverage(scope: _Scope, of_feature: bool) -> Select[Any]:
-    """How many stories there are, and how many have a run that came to an end."""
-    stories = [*_story_counts, *([_story.feature_id == bindparam("feature_id")] if of_feature else [])]
-    runs = exists().select_from(_runs).where(_run.user_story_id == _story.id, _run.status.in_(RESULTS), *scope.runs)
-    counts: list[Any] = [func.count(_story.id), func.count(_story.id).filter(runs)]
-    return select(*counts).where(*stories)
-
-
-@lru_cache(maxsize=16)
-def _cells(scope: _Scope, by: By) -> Select[Any]:
-    key, _, source = _AXES[by]
+def _groups(scope: _Scope, by: By, of_feature: bool) -> Select[Any]:
+    """All runs by story, column and status: how many there are, and when the latest was."""
+    key, source = _AXES[by]
+    chosen = [_run.user_story_id.in_(_known(True))] if of_feature else []
     return (
         select(_run.user_story_id, key, _run.status, func.count(), func.max(_run.executed_at))
         .select_from(source)
-        .where(_run.user_story_id.in_(_of_page), *scope.runs)
+        .where(*scope.runs, *chosen)
         .group_by(_run.user_story_id, key, _run.status)
+    )
+
+
+@lru_cache(maxsize=2)
+def _known(of_feature: bool) -> Select[Any]:
+    """The stories of a product, or of a feature of it."""
+    return select(_story.id).where(
+        *_story_counts, *([_story.feature_id == bindparam("feature_id")] if of_feature else [])
     )
 
 
@@ -241,7 +229,7 @@ def _reasons(scope: _Scope) -> Select[Any]:
     text, latest = func.substr(_run.comment, 1, _QUOTED), func.max(func.coalesce(_run.executed_at, _START))
     return (
         select(_run.user_story_id, text)
-        .select_from(_runs)
+        .select_from(in_order(table_of(Execution), table_of(Test), _run.test_id == _test.id))
         .where(_run.user_story_id.in_(_of_page), _run.status == "blocked", _run.comment.is_not(None), *scope.runs)
         .group_by(_run.user_story_id, text)
         .order_by(latest.desc(), func.max(_run.id).desc())
@@ -295,9 +283,12 @@ def execution_matrix(
         binds |= {"executed_from": begins or BEGINNING, "executed_before": ends or _END}
     chosen = {} if only == "all" else {only: True}
     page = _stories(scope).page(conn, binds | chosen, order="feature", cursor=cursor, limit=limit)
-    columns, totals = _overview(conn, scope, by, binds)
-    page["items"] = _rows(conn, scope, by, binds, page["items"], columns) if page["items"] else []
+    groups = fetch(conn, _groups(scope, by, feature_id is not None), binds)
+    stories = {row[0] for row in fetch(conn, _known(feature_id is not None), binds)}
+    columns = _columns(conn, by, groups, stories)
+    page["items"] = _rows(conn, scope, binds, groups, page["items"], columns) if page["items"] else []
     words = f"test {test_id}" if scope.of_test else f"tests that ran, all but {', '.join(sorted(WITHOUT_BUGS))}"
+    totals = _totals(groups, stories)
     return MatrixPage.model_validate({**page, "scope": words, "columns": columns.told(), "totals": totals})
 
 
@@ -314,47 +305,67 @@ def _product_of(conn: Connection, product_id: int | None, test_id: int | None) -
     return int(found[0][0])
 
 
-def _overview(conn: Connection, scope: _Scope, by: By, binds: dict[str, Any]) -> tuple[Columns, dict[str, Any]]:
-    """The columns with their runs of known stories, and what `MatrixTotals` holds."""
-    of_feature = "feature_id" in binds
+def _columns(conn: Connection, by: By, groups: _Groups, stories: set[int]) -> Columns:
+    """The columns with their runs of known stories."""
+    number: Counter[tuple[Any, str]] = Counter()
+    for story, key, status, runs, _ in groups:
+        if story in stories:
+            number[key, status] += runs
     cells: dict[Any, Cell] = defaultdict(Cell)
-    titles: dict[Any, str | None] = {}
-    everything, without_story = Cell(), 0
-    for key, title, status, runs, known in fetch(conn, _columns(scope, by, of_feature), binds):
+    for (key, status), runs in number.items():
+        cells[key].add(status, runs)
+    if by not in _TITLES:
+        return Columns(cells, {key: key for key in cells}, by)
+    # Of many thousand tests only the few that are shown need a title.
+    keys = largest(cells) if by == "test" else [key for key in cells if key is not None]
+    titles = {row[0]: row[1] for row in fetch(conn, _TITLES[by], {"keys": keys})} if keys else {}
+    return Columns(cells, titles, by)
+
+
+def _totals(groups: _Groups, stories: set[int]) -> dict[str, Any]:
+    """What `MatrixTotals` holds."""
+    number: Counter[str] = Counter()
+    for _, _, status, runs, _ in groups:
+        number[status] += runs
+    everything = Cell()
+    for status, runs in number.items():
         everything.add(status, runs)
-        without_story += runs - known
-        if known:
-            titles[key] = title
-            cells[key].add(status, known)
-    stories, tested = fetch(conn, _coverage(scope, of_feature), binds)[0]
-    totals = {
+    tested = len({story for story, _, status, _, _ in groups if status in RESULTS} & stories)
+    return {
         **everything.told(),
         "executions": everything.counts.total(),
-        "without_story": without_story,
+        "without_story": sum(runs for story, _, _, runs, _ in groups if story not in stories),
         "pass_rate": pass_rate(everything.counts),
         "stories_tested": tested,
-        "stories": stories,
-        "story_coverage": share(tested, stories),
+        "stories": len(stories),
+        "story_coverage": share(tested, len(stories)),
     }
-    return Columns(cells, titles, by), totals
 
 
 def _rows(
-    conn: Connection, scope: _Scope, by: By, binds: dict[str, Any], stories: list[dict[str, Any]], columns: Columns
+    conn: Connection,
+    scope: _Scope,
+    binds: dict[str, Any],
+    groups: _Groups,
+    stories: list[dict[str, Any]],
+    columns: Columns,
 ) -> list[dict[str, Any]]:
     """What `MatrixRow` holds for each of the stories."""
-    asked = binds | {"story_ids": [story["id"] for story in stories]}
-    rows: dict[int, dict[Any, Cell]] = defaultdict(lambda: defaultdict(Cell))
-    for story, key, status, runs, at in fetch(conn, _cells(scope, by), asked):
-        rows[story][key].add(status, runs, moment(at))
+    rows: dict[int, dict[Any, Cell]] = {story["id"]: defaultdict(Cell) for story in stories}
+    for story, key, status, runs, at in groups:
+        if story in rows:
+            rows[story][key].add(status, runs, moment(at))
+    wholes = {story: Cell.of(cells.values()) for story, cells in rows.items()}
+    asked = binds | {"story_ids": list(rows)}
     rollups = {story: (tests, by_bug) for story, tests, by_bug in fetch(conn, _rollups(scope), asked)}
     reasons: dict[int, list[str]] = defaultdict(list)
-    for story, comment in fetch(conn, _reasons(scope), asked | {"beginning": BEGINNING}):
-        reasons[story].append(comment)
+    if blocked := [story for story, whole in wholes.items() if whole.counts["blocked"]]:
+        for story, comment in fetch(conn, _reasons(scope), binds | {"story_ids": blocked, "beginning": BEGINNING}):
+            reasons[story].append(comment)
     told = []
     for story in stories:
-        cells = rows[story["id"]]
-        whole, (tests, by_bug) = Cell.of(cells.values()), rollups.get(story["id"], (0, 0))
+        cells, whole = rows[story["id"]], wholes[story["id"]]
+        tests, by_bug = rollups.get(story["id"], (0, 0))
         row = {
             "latest": whole.last,
             "tests": tests,
