@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from testio_mcp.errors import BadInput
+from testio_mcp.operations.health import health_of, rule_in_words
+from testio_mcp.rules import HEALTH, Limits
 from testio_mcp.settings import API_URL, Settings, load_settings
 from tests.conftest import SettingsFor
 
@@ -58,6 +60,9 @@ def test_blank_secret_is_none(settings_for: SettingsFor, name: str) -> None:
         ("SKIP_MIGRATIONS", "{}"),
         ("LOG_LEVEL", "{}"),
         ("TIME_ZONE", "Europe/{}"),
+        ("HEALTH", "{}=0.1/0.2"),
+        ("HEALTH", "rejection_rate={}"),
+        ("HEALTH", "rejection_rate=0.1/{}"),
     ],
 )
 def test_error_names_the_variable_and_not_the_value(
@@ -127,3 +132,58 @@ def test_time_zones_need_no_files_of_the_machine(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "Africa/Cairo"
+
+
+def test_health_is_read_from_text(settings_for: SettingsFor, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings_for().health == HEALTH
+    monkeypatch.setenv("TESTIO_HEALTH", " rejection_rate = 0.1/0.3, review_rate=0.7/0.7;")
+    changed = {"rejection_rate": (0.1, 0.3), "review_rate": (0.7, 0.7)}
+    assert settings_for().health == {**HEALTH, **changed}
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("reject=0.1/0.2", "did you mean rejection_rate"),
+        ("rejection_rate", "has no limit"),
+        ("rejection_rate=0.3", "two limits"),
+        ("rejection_rate=0.3/-", "two limits"),
+        ("rejection_rate=0.4/0.2", "the smaller one"),
+        ("review_rate=0.6/0.8", "the larger one"),
+        ("review_rate=80/60", "shares from 0 to 1"),
+        ("review_rate=nan/0.1", "numbers from 0 up"),
+        ("review_rate=0.8/0.6/0.4", "numbers from 0 up"),
+        ("review_rate=0.8/0.6, review_rate=0.8/0.6", "twice"),
+    ],
+)
+def test_health_that_cannot_be_is_refused(settings_for: SettingsFor, text: str, rule: str) -> None:
+    with pytest.raises(BadInput, match=f"^TESTIO_HEALTH: .*{rule}"):
+        settings_for(health=text)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "health"),
+    [
+        ("rejection_rate", 0.1999, "good"),
+        ("rejection_rate", 0.2, "warning"),
+        ("rejection_rate", 0.35, "critical"),
+        ("auto_acceptance_rate", 0.4, "critical"),
+        ("active_acceptance_rate", 0.3501, "good"),
+        ("active_acceptance_rate", 0.35, "warning"),
+        ("active_acceptance_rate", 0.0, "critical"),
+        ("review_rate", 0.8, "warning"),
+        ("review_rate", 0.6, "critical"),
+        ("review_rate", None, None),
+        ("pass_rate", 0.1, None),
+    ],
+)
+def test_a_limit_belongs_to_what_it_begins(name: str, value: float | None, health: str | None) -> None:
+    assert health_of(name, value) == health
+    assert health_of(name, value, {}) is None
+
+
+def test_limits_read_as_sentences() -> None:
+    said = rule_in_words("review_rate")
+    assert said == "Review rate: warning at 80 % or less, critical at 60 % or less."
+    assert "at 25 % or more" in rule_in_words("rejection_rate", {"rejection_rate": Limits(0.25, 0.5)})
+    assert rule_in_words("pass_rate") == ""
