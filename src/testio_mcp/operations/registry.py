@@ -200,6 +200,7 @@ _MODULES = (
     "changes",
     "metrics.query",
     "metrics.capabilities",
+    "quality.report",
     "custom_reports",
     "custom_report_summary",
     "case_results",

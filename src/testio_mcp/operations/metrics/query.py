@@ -97,7 +97,7 @@ def query_metrics(
     compare: Annotated[bool, Field(description="Also the previous period: _before and _change.")] = False,
     sort: Annotated[str, Field(description="A metric or dimension; -name turns it round.")] = "",
     limit: Annotated[int, Field(ge=1, le=1000, description="Groups shown.")] = 50,
-    tests: Annotated[bool, Field(description="Ids of up to 10 tests per group.")] = False,
+    show_tests: Annotated[bool, Field(description="Ids of up to 10 tests per group.")] = False,
     test_ids: Annotated[Ids, Field(description="Only these tests.")] = [],  # noqa: B006
     exclude_test_ids: Annotated[Ids, Field(description="Without these tests.")] = [],  # noqa: B006
 ) -> MetricTable:
@@ -105,41 +105,37 @@ def query_metrics(
 
     metric_capabilities lists all metrics and dimensions; list_tests and list_bugs show the records.
     """
-    if len(set(by)) > MOST_DIMENSIONS:
+    return _answer(conn, settings, locals())
+
+
+def _answer(conn: Connection, settings: Settings, asked: Mapping[str, Any]) -> MetricTable:
+    """The answer to the arguments of `query_metrics`."""
+    if len(set(asked["by"])) > MOST_DIMENSIONS:
         raise BadInput(f"by: at most {MOST_DIMENSIONS} dimensions.", "Ask for the others on their own.")
     today = today_in(settings.zone, datetime.now(UTC))
-    days = period_of(period, today)
-    question = question_of(
-        conn,
-        metrics=metrics,
-        by=by,
-        filters=filters,
-        period=days,
-        zone=settings.zone,
-        time=time,
-        test_ids=test_ids,
-        exclude_test_ids=exclude_test_ids,
-    )
-    before = _previous(days, today) if compare else None
+    days = period_of(asked["period"], today)
+    said = ("metrics", "by", "filters", "time", "test_ids", "exclude_test_ids")
+    question = question_of(conn, period=days, zone=settings.zone, **{name: asked[name] for name in said})
+    before = _previous(days, today) if asked["compare"] else None
     found = measure(conn, question)
     rows = filled(question, found.rows)
     old = measure(conn, in_period(question, before)) if before else None
     earlier = aligned(question, rows, filled(in_period(question, before), old.rows)) if old and before else None
-    keys = _sorted(question, rows, sort)
-    shown = _shown(conn, question, rows, keys[:limit], earlier)
-    if tests:
-        for row, key in zip(shown, keys, strict=False):
+    keys = _sorted(question, rows, asked["sort"])[: asked["limit"]]
+    shown = _shown(conn, question, rows, keys, earlier)
+    if asked["show_tests"]:
+        for row, key in zip(shown, keys, strict=True):
             row.root["test_ids"] = newest_tests(conn, question, key)
     return MetricTable(
         items=shown,
         groups=len(rows),
         totals=found.total | _compared(found.total, old.total if old else None),
-        period=range_of(days, period),
+        period=range_of(days, asked["period"]),
         previous=range_of(before) if before else None,
-        time=time,
+        time=question.time,
         time_zone=settings.zone.key,
         scope=scope_of(question),
-        filters=said_filters(filters),
+        filters=said_filters(asked["filters"]),
         definitions={name: METRICS[name].definition for name in question.metrics}
         | {name: DIMENSIONS[name].definition for name in question.by},
         chart=_chart(question, len(rows)),

@@ -12,6 +12,7 @@ from testio_mcp.operations.metrics.words import DIMENSIONS, Dimension, Fact, dim
 Time = Literal["end", "report"]
 UTC_ZONE = ZoneInfo("UTC")
 FilterValue = str | int | bool | None
+Filters = tuple[tuple[str, tuple[FilterValue, ...]], ...]
 _OF_REPORTS: frozenset[Fact] = frozenset({"tests", "bugs", "testers"})
 
 
@@ -26,7 +27,7 @@ class Question:
 
     metrics: tuple[str, ...]
     by: tuple[str, ...] = ()
-    filters: tuple[tuple[str, tuple[FilterValue, ...]], ...] = ()
+    filters: Filters = ()
     start: datetime | None = None
     end: datetime | None = None
     time: Time = "end"

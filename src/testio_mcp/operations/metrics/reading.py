@@ -10,9 +10,9 @@ from sqlalchemy import Connection, Select, bindparam, select
 from sqlmodel import SQLModel
 
 from testio_mcp.database.dialect import among, fetch
-from testio_mcp.database.tables import Feature, Person, Product, Section, TestEnvironment, UserStory, table_of
+from testio_mcp.database.tables import Feature, Person, Product, Section, Test, TestEnvironment, UserStory, table_of
 from testio_mcp.errors import BadInput, NotFound
-from testio_mcp.operations.metrics.questions import FilterValue, Question, Time
+from testio_mcp.operations.metrics.questions import Filters, FilterValue, Question, Time
 from testio_mcp.operations.metrics.words import dimension
 from testio_mcp.operations.periods import Period, bounds
 from testio_mcp.sync.rows import person_id
@@ -20,6 +20,7 @@ from testio_mcp.sync.rows import person_id
 _TITLES: Mapping[str, tuple[type[SQLModel], str, str]] = {
     "product": (Product, "name", "list_products"),
     "section": (Section, "name", "get_product"),
+    "test": (Test, "title", "list_tests"),
     "feature": (Feature, "title", "list_features"),
     "user_story": (UserStory, "title", "list_user_stories"),
     "test_environment": (TestEnvironment, "title", "list_test_environments"),
@@ -31,7 +32,6 @@ _PEOPLE = frozenset({"tester", "contact"})
 _NONE = frozenset({"none", "null"})
 _FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 HAS_ID = frozenset(_TITLES)
-Filters = tuple[tuple[str, tuple[FilterValue, ...]], ...]
 
 
 def question_of(

@@ -123,6 +123,7 @@ def _expressions(shape: Shape) -> dict[str, ColumnElement[Any]]:
     of_test: dict[str, ColumnElement[Any]] = {
         "product": _test.product_id,
         "section": _test.section_id,
+        "test": _test.id,
         "testing_type": _test.testing_type,
         "test_status": _test.status,
         "test_environment": _test.test_environment_id,

@@ -258,6 +258,7 @@ _DIMENSIONS = (
         _OF_TESTS,
         is_of_bugs=True,
     ),
+    Dimension("test", "Test", _TEST, "The test itself."),
     Dimension("testing_type", "Testing type", _TEST, "Type of the test: rapid, focused, coverage, usability ..."),
     Dimension("test_status", "Test status", _TEST, "Status of the test."),
     Dimension("test_environment", "Test environment", _TEST, "Test environment of the test."),

@@ -1,0 +1,182 @@
+"""Sections of numbers: volume, rates, mixes, trend."""
+
+from collections.abc import Sequence
+from datetime import date
+
+from testio_mcp.operations import figures
+from testio_mcp.operations.health import health_of, rule_in_words
+from testio_mcp.operations.metrics.filling import filled, unit_of
+from testio_mcp.operations.quality.asking import Asked, column, figure, split_table
+from testio_mcp.reports.model import Chart, Column, Section, Series, Table
+
+VOLUME = (
+    "test_count",
+    "bug_count",
+    "bugs_per_test",
+    "bug_severity_score",
+    "active_testers",
+    "features_tested",
+    "executions",
+    "pass_rate",
+    "story_coverage",
+)
+RATES = (
+    "active_acceptance_rate",
+    "auto_acceptance_rate",
+    "overall_acceptance_rate",
+    "rejection_rate",
+    "review_rate",
+)
+_DAYS_BY_WEEK, _WEEKS_BY_MONTH = 21, 200
+
+
+def volume(asked: Asked) -> Section:
+    """How much was tested and found."""
+    names = asked.possible(*VOLUME)
+    values = asked.measure(*names).total
+    before = asked.measure_before(*names)
+    queries = {"test_count": asked.tests(), "bug_count": asked.bugs()}
+    return Section(
+        id="volume",
+        title="Volume",
+        figures=[
+            figure(asked, name, values, queries.get(name, asked.metrics(name)), previous=before.get(name))
+            for name in names
+        ],
+    )
+
+
+def rates(asked: Asked) -> Section:
+    """What became of the bugs."""
+    values = asked.measure(*RATES).total
+    before = asked.measure_before(*RATES)
+    statuses = {
+        "active_acceptance_rate": "accepted",
+        "auto_acceptance_rate": "auto_accepted",
+        "overall_acceptance_rate": "accepted,auto_accepted",
+        "rejection_rate": "rejected",
+        "review_rate": "open,question,auto_accepted",
+    }
+    limits = asked.settings.health
+    return Section(
+        id="rates",
+        title="Acceptance and review",
+        figures=[
+            figure(
+                asked,
+                name,
+                values,
+                asked.bugs(statuses=statuses[name]),
+                previous=before.get(name),
+                health=health_of(name, values[name], limits),
+                threshold=rule_in_words(name, limits) or None,
+            )
+            for name in RATES
+        ],
+    )
+
+
+def mix(asked: Asked) -> Section:
+    """Bugs by severity, status and kind."""
+    rows = asked.measure("bug_count", by=("severity", "bug_status")).rows
+    groups = [(status, level, values["bug_count"]) for (level, status), values in rows.items()]
+    levels, statuses = figures.tally(groups, 1), figures.tally(groups, 0)
+    count = {(level, status): number for status, level, number in groups}
+    table = Table(
+        title="Bugs by severity and status",
+        columns=[
+            Column(key="severity", label="Severity"),
+            *(Column(key=status, label=_spoken(status), kind="count") for status in statuses),
+            Column(key="total", label="All", kind="count"),
+        ],
+        rows=[
+            [level, *(count.get((level, status), 0) for status in statuses), number]
+            for level, number in levels.items()
+        ],
+        query=asked.metrics("bug_count", by="severity,bug_status"),
+    )
+    kinds = split_table(asked, "Bugs by kind", "kind", ("bug_count", "rejection_rate"))
+    chart = Chart(
+        title="Bugs by severity and status",
+        kind="stacked",
+        unit="count",
+        labels=list(levels),
+        series=[
+            Series(name=_spoken(status), values=[count.get((level, status), 0) for level in levels])
+            for status in statuses
+        ],
+    )
+    return Section(
+        id="mix",
+        title="Severity, kind and status",
+        charts=[chart] if groups else [],
+        tables=[each for each in (table, kinds) if each and each.rows],
+    )
+
+
+def _spoken(word: str) -> str:
+    return word.replace("_", " ").capitalize()
+
+
+def trend(asked: Asked) -> Section | None:
+    """Tests and bugs over time; None where there is only one span of time."""
+    unit = _unit(asked)
+    names = asked.possible("test_count", "bug_count", "rejection_rate", "review_rate", by=(unit,))
+    question = asked.question(names, (unit,))
+    rows = filled(question, asked.measure(*names, by=(unit,)).rows)
+    keys = sorted(day for (day,) in rows if isinstance(day, date))
+    if len(keys) < 2:
+        return None
+    buckets = [unit_of(unit, day) for day in keys]
+    labels = [bucket.label for bucket in buckets]
+    counts = [name for name in names if name.endswith("_count")]
+    shares = [name for name in names if name.endswith("_rate")]
+    return Section(
+        id="trend",
+        title="Trend",
+        charts=[
+            Chart(
+                title="Tests and bugs",
+                kind="lines",
+                unit="count",
+                labels=labels,
+                series=[_series(name, rows, keys) for name in counts],
+            ),
+            Chart(
+                title="Rejection and review",
+                kind="lines",
+                unit="share",
+                labels=labels,
+                series=[_series(name, rows, keys) for name in shares],
+            ),
+        ],
+        tables=[
+            Table(
+                title=f"By {unit}",
+                columns=[
+                    Column(key=unit, label=unit.capitalize()),
+                    Column(key="first", label="First day", kind="day"),
+                    Column(key="last", label="Last day", kind="day"),
+                    *map(column, names),
+                ],
+                rows=[
+                    [bucket.label, str(bucket.first), str(bucket.last), *(rows[(day,)][name] for name in names)]
+                    for bucket, day in zip(buckets, keys, strict=True)
+                ],
+                query=asked.metrics(*names, by=unit),
+            )
+        ],
+    )
+
+
+def _series(name: str, rows: object, keys: Sequence[date]) -> Series:
+    values = [rows[(day,)][name] for day in keys]  # type: ignore[index]
+    return Series(name=column(name).label, values=values)
+
+
+def _unit(asked: Asked) -> str:
+    """Days for weeks, weeks for months, months for years."""
+    if asked.days.first is None or asked.days.last is None:
+        return "month"
+    days = (asked.days.last - asked.days.first).days + 1
+    return "day" if days <= _DAYS_BY_WEEK else "week" if days <= _WEEKS_BY_MONTH else "month"

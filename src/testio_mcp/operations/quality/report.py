@@ -1,0 +1,132 @@
+"""The quality report."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from sqlalchemy import Connection, Select, select
+
+from testio_mcp.database.dialect import fetch
+from testio_mcp.operations.arguments import AsList, Ids
+from testio_mcp.operations.metrics.query import said_filters, scope_of
+from testio_mcp.operations.metrics.questions import Question, Time
+from testio_mcp.operations.metrics.reading import question_of
+from testio_mcp.operations.metrics.words import METRICS
+from testio_mcp.operations.paging import as_of
+from testio_mcp.operations.periods import Period, period_of, previous, today_in
+from testio_mcp.operations.quality import areas, numbers, review
+from testio_mcp.operations.quality.asking import Asked
+from testio_mcp.operations.quality.findings import findings
+from testio_mcp.operations.registry import operation
+from testio_mcp.reports.model import Definition, Report, Section, Span
+from testio_mcp.settings import Settings
+
+Detail = Literal["summary", "full"]
+PERIOD = "last 90 days"
+_as_of: Select[Any] = select(as_of("products", "features", "tests", "bugs", "executions"))
+
+
+@operation(
+    "/reports/quality",
+    command="report quality",
+    toolset="numbers",
+    needs=("tests", "bugs"),
+    examples=({"period": "this year"},),
+)
+def quality_report(
+    conn: Connection,
+    settings: Settings,
+    product_ids: Annotated[Ids, Field(description="These products; all when left out.")] = [],  # noqa: B006
+    period: Annotated[str, Field(description="Such as this quarter, 2026-Q3, YTD, all time.")] = PERIOD,
+    filters: Annotated[list[str], AsList, Field(description="As in query_metrics: severity=critical.")] = [],  # noqa: B006
+    time: Annotated[Time, Field(description="Period by end of test, or by report of bug.")] = "end",
+    test_ids: Annotated[Ids, Field(description="Only these tests, whenever they ended.")] = [],  # noqa: B006
+    exclude_test_ids: Annotated[Ids, Field(description="Without these tests.")] = [],  # noqa: B006
+    detail: Annotated[Detail, Field(description="full adds tables, charts and definitions.")] = "summary",
+) -> Report:
+    """Report the quality of products or tests: findings, volume, rates with health, trend, areas, regressions.
+
+    Each number has its definition, its previous value and the question behind it. save_report makes a file of it.
+    """
+    now = datetime.now(UTC)
+    today = today_in(settings.zone, now)
+    is_any_time = bool(test_ids) and period == PERIOD
+    days = Period(None, None) if is_any_time else period_of(period, today)
+    written = [*filters, *([f"product={','.join(map(str, product_ids))}"] if product_ids else [])]
+    scope = question_of(
+        conn,
+        metrics=("bug_count",),
+        filters=written,
+        period=days,
+        zone=settings.zone,
+        time=time,
+        test_ids=test_ids,
+        exclude_test_ids=exclude_test_ids,
+    )
+    asked = Asked(conn, settings, scope, days, previous(days, today), tuple(written), now)
+    sections = _sections(asked)
+    return Report(
+        kind="quality",
+        title=f"Quality of {_title(asked)}",
+        subtitle=None,
+        period=_span(asked, days, "all time" if is_any_time else period),
+        previous=_span(asked, asked.before) if asked.before else None,
+        scope=scope_of(scope),
+        filters=said_filters(written),
+        generated_at=now,
+        as_of=fetch(conn, _as_of, {})[0][0],
+        sections=sections
+        if detail == "full"
+        else [_brief(each) for each in sections if each.figures or each.findings],
+        definitions=_definitions(sections) if detail == "full" else [],
+    )
+
+
+def _sections(asked: Asked) -> list[Section]:
+    bugs = review.waiting(asked)
+    found = [
+        numbers.volume(asked),
+        numbers.rates(asked),
+        numbers.mix(asked),
+        numbers.trend(asked),
+        areas.products(asked),
+        areas.coverage(asked),
+        areas.recurring(asked),
+        areas.returned(asked),
+        review.review(asked, bugs),
+        review.losses(asked),
+        areas.devices(asked),
+        areas.people(asked),
+        areas.tests(asked),
+    ]
+    sections = [section for section in found if section]
+    first = Section(id="findings", title="Findings", findings=findings(asked, bugs, sections))
+    return [first, *sections]
+
+
+def _brief(section: Section) -> Section:
+    """A section without its pictures and tables."""
+    return section.model_copy(update={"charts": [], "tables": []})
+
+
+def _definitions(sections: list[Section]) -> list[Definition]:
+    names = {figure.name: figure.definition for section in sections for figure in section.figures}
+    columns = {column.key for section in sections for table in section.tables for column in table.columns}
+    names |= {name: METRICS[name].definition for name in METRICS if name in columns}
+    return [Definition(name=name, text=text) for name, text in sorted(names.items())]
+
+
+def _title(asked: Asked) -> str:
+    """What the report is about, in names."""
+    scope = asked.scope
+    if products := scope.values_of("product"):
+        names = list(asked.named("product", products).values())
+        return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f"{len(scope.test_ids)} tests" if scope.test_ids else "all products"
+
+
+def _span(asked: Asked, days: Period, said: str = "") -> Span:
+    return Span(words=said or str(days), first=days.first, last=days.last, time_zone=asked.settings.zone.key)
+
+
+__all__ = ["PERIOD", "Question", "quality_report"]
