@@ -102,6 +102,9 @@ MOMENTS = tuple(
     )
 )
 
+RECENT = tuple(at for at in MOMENTS if datetime(2024, 12, 1, tzinfo=UTC) < at < datetime(2027, 1, 1, tzinfo=UTC))
+"""Those that lie less than a thousand days apart."""
+
 
 @dataclass(frozen=True)
 class Account:
@@ -211,7 +214,6 @@ def devices_of(key: str, number: int, devices: Iterable[Mapping[str, Any]]) -> l
 _often_none = st.integers(0, 3)
 """0 stands for none, others for one of what the product has."""
 _is_gone = st.sampled_from([False] * 7 + [True])
-_moments = st.none() | st.sampled_from(MOMENTS)
 _people = st.none() | st.sampled_from(PEOPLE)
 _device = st.fixed_dictionaries(
     {
@@ -222,46 +224,55 @@ _device = st.fixed_dictionaries(
     }
 )
 _devices = st.lists(_device, max_size=2)
-_test = st.fixed_dictionaries(
-    {
-        "product_id": st.sampled_from((1, 1, 2)),
-        "section_id": _often_none,
-        "test_environment_id": _often_none,
-        "created_by_id": _people,
-        "submitted_by_id": _people,
-        "status": st.sampled_from(TEST_STATUSES[:4] + TEST_STATUSES),
-        "testing_type": st.sampled_from(TESTING_TYPES),
-        "end_at": _moments,
-        "gone_at": _is_gone,
-    }
-)
-_bug = st.fixed_dictionaries(
-    {
-        "test_id": st.integers(0, 5),
-        "section_id": st.sampled_from((None, 11, 12, 21)),
-        "feature_id": _often_none,
-        "author_id": _people,
-        "level": st.sampled_from(LEVELS),
-        "kind": st.sampled_from(KINDS),
-        "status": st.sampled_from(BUG_STATUSES[:4] + BUG_STATUSES),
-        "is_known": st.booleans(),
-        "reported_at": _moments,
-        "rejection_reason": st.sampled_from(REASONS),
-        "gone_at": _is_gone,
-        "devices": _devices,
-    }
-)
-_run = st.fixed_dictionaries(
-    {
-        "test_id": st.integers(0, 5) | st.sampled_from((None, NO_TEST)),
-        "user_story_id": st.integers(0, 5),
-        "status": st.sampled_from(RUN_STATUSES[:3] + RUN_STATUSES),
-        "executed_by_id": _people,
-        "executed_at": _moments,
-        "gone_at": _is_gone,
-        "devices": _devices,
-    }
-)
+
+
+def _some_tests(moments: st.SearchStrategy[datetime | None]) -> st.SearchStrategy[Row]:
+    return st.fixed_dictionaries(
+        {
+            "product_id": st.sampled_from((1, 1, 2)),
+            "section_id": _often_none,
+            "test_environment_id": _often_none,
+            "created_by_id": _people,
+            "submitted_by_id": _people,
+            "status": st.sampled_from(TEST_STATUSES[:4] + TEST_STATUSES),
+            "testing_type": st.sampled_from(TESTING_TYPES),
+            "end_at": moments,
+            "gone_at": _is_gone,
+        }
+    )
+
+
+def _some_bugs(moments: st.SearchStrategy[datetime | None]) -> st.SearchStrategy[Row]:
+    return st.fixed_dictionaries(
+        {
+            "test_id": st.integers(0, 5),
+            "section_id": st.sampled_from((None, 11, 12, 21)),
+            "feature_id": _often_none,
+            "author_id": _people,
+            "level": st.sampled_from(LEVELS),
+            "kind": st.sampled_from(KINDS),
+            "status": st.sampled_from(BUG_STATUSES[:4] + BUG_STATUSES),
+            "is_known": st.booleans(),
+            "reported_at": moments,
+            "rejection_reason": st.sampled_from(REASONS),
+            "gone_at": _is_gone,
+            "devices": _devices,
+        }
+    )
+
+
+def _some_runs(moments: st.SearchStrategy[datetime | None]) -> st.SearchStrategy[Row]:
+    return st.fixed_dictionaries(
+        {
+            "test_id": st.integers(0, 5) | st.sampled_from((None, NO_TEST)),
+            "user_story_id": st.integers(0, 5),
+            "status": st.sampled_from(RUN_STATUSES[:3] + RUN_STATUSES),
+            "executed_by_id": _people,
+            "executed_at": moments,
+            "gone_at": _is_gone,
+            "devices": _devices,
+        }
+    )
 
 
 def _one_of(choices: Sequence[Any], place: int) -> Any:
@@ -302,9 +313,10 @@ def _runs(drawn: list[Row], tests: list[Row]) -> tuple[list[Row], list[Row]]:
 
 
 @st.composite
-def accounts(draw: st.DrawFn, fewest: int = 0) -> Account:
-    """An account with up to 6 tests, 12 bugs and 10 executions, and at least `fewest` of each if it has a test."""
-    tests = _tests(draw(st.lists(_test, min_size=min(fewest, 3), max_size=len(TEST_IDS))))
+def accounts(draw: st.DrawFn, fewest: int = 0, moments: Sequence[datetime] = MOMENTS) -> Account:
+    """An account with up to 6 tests, 12 bugs and 10 executions, and at least `fewest` of each if that is not 0."""
+    at = st.none() | st.sampled_from(moments)
+    tests = _tests(draw(st.lists(_some_tests(at), min_size=min(fewest, 3), max_size=len(TEST_IDS))))
     if not tests:
         return Account()
     copies = draw(st.lists(st.tuples(st.integers(0, 5), _often_none), min_size=fewest, max_size=8))
@@ -312,6 +324,6 @@ def accounts(draw: st.DrawFn, fewest: int = 0) -> Account:
     for number, (place, feature) in enumerate(copies, 9001):
         test = tests[place % len(tests)]
         features.append(a_copy(number, test["id"], _one_of(FEATURES[test["product_id"]], feature)))
-    bugs, bug_devices = _bugs(draw(st.lists(_bug, min_size=fewest, max_size=12)), tests)
-    runs, run_devices = _runs(draw(st.lists(_run, min_size=fewest, max_size=10)), tests)
+    bugs, bug_devices = _bugs(draw(st.lists(_some_bugs(at), min_size=fewest, max_size=12)), tests)
+    runs, run_devices = _runs(draw(st.lists(_some_runs(at), min_size=fewest, max_size=10)), tests)
     return Account(tests, features, bugs, bug_devices, runs, run_devices)

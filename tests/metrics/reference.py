@@ -23,6 +23,7 @@ Values = dict[str, Value]
 NOT_RUN = ("initialized", "waiting", "cancelled")
 SCORES = {"critical": 5, "high": 3, "low": 1}
 OF_TEST = {
+    "test": "id",
     "product": "product_id",
     "section": "section_id",
     "test_environment": "test_environment_id",
@@ -355,12 +356,12 @@ def _see_executions(records: Records, question: Asked, _: tuple[str, ...]) -> Se
 
 
 def _see_features(records: Records, question: Asked, _: tuple[str, ...]) -> Seen:
-    """The tests' copies of features; one without a feature of the product is nothing to count."""
-    tests = _in_scope(records, question)
+    """The tests' copies of features; a test without any stands for one that is a copy of nothing."""
+    copies = _by(records.test_features, "test_id")
     return [
         (copy, [_about_test(test, test["end_at"], question) | {"feature": copy["feature_id"]}])
-        for copy in records.test_features
-        if copy["feature_id"] is not None and (test := tests.get(copy["test_id"]))
+        for number, test in _in_scope(records, question).items()
+        for copy in copies[number] or [{"feature_id": None}]
     ]
 
 

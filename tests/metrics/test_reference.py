@@ -135,7 +135,7 @@ def test_nothing_has_counts_of_0_and_no_rates() -> None:
 
 def test_a_record_counts_once_in_each_of_its_groups() -> None:
     assert _rows("test_count", "feature") == {31: 1, 32: 1, None: 1}
-    assert _rows("features_tested", "feature") == {31: 1, 32: 1}
+    assert _rows("features_tested", "feature") == {31: 1, 32: 1, None: 0}
     assert _rows("bug_count", "feature") == {31: 1, None: 3}
     assert _rows("bug_count", "browser") == {"Chrome": 2, "Firefox": 1, None: 3}
     assert _rows("bug_count", "device") == {"Pixel": 1, "Mac": 2, "Moto": 1, None: 2}
