@@ -83,7 +83,7 @@ async def statements_of(path: Path, case: Case) -> list[str]:
 def connect(path: Path) -> sqlite3.Connection:
     """Open a store to read from, with a cache of the size that the product's readers have."""
     db = sqlite3.connect(path, isolation_level=None)
-    for pragma in ("query_only=ON", "cache_size=-8192", "temp_store=MEMORY"):
+    for pragma in ("query_only=ON", "cache_size=-2048", "temp_store=MEMORY"):
         db.execute(f"PRAGMA {pragma}")
     return db
 

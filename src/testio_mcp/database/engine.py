@@ -37,8 +37,8 @@ _PRAGMAS = (
 _READER_PRAGMAS = (
     f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
     "PRAGMA query_only=ON",
-    # 8 MB for each reader: what it does not hold comes from the system's cache.
-    "PRAGMA cache_size=-8192",
+    # 2 MB for each reader: what it does not hold comes from the system's cache, and four times as much is no quicker.
+    "PRAGMA cache_size=-2048",
     "PRAGMA temp_store=MEMORY",
 )
 
