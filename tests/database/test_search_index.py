@@ -30,7 +30,8 @@ FAR = (0, 1, 4_095, 4_096, 10_000, 2**31, 2**40, 2**63 - 1)
 
 
 def _bug(number: int, title: str, **fields: Any) -> dict[str, Any]:
-    words = {"kind": "functional", "level": "low", "status": "open", "is_known": False, "comment_count": 0}
+    words = {"kind": "functional", "level": "low", "status": "open", "comment_count": 0}
+    words |= {"is_known": False, "is_fixed": False}
     texts = dict.fromkeys(("steps", "actual_result", "expected_result", "location", "external_idx"))
     about = {"id": number, "test_id": 1, "product_id": 1, "title": title, "reported_at": NOW, "gone_at": None}
     return MIRRORED | words | texts | about | fields

@@ -99,7 +99,8 @@ async def test_a_bug_shows_everything_it_was_told_with(synced: Account) -> None:
         steps = bug["steps"] if isinstance(bug["steps"], str) else "\n".join(bug["steps"])
         assert (detail.title, detail.steps, detail.actual_result) == (bug["title"], steps, bug["actual_result"])
         assert (detail.kind, detail.level, detail.status) == (truth.kind(bug), truth.level(bug), truth.status(bug))
-        assert (detail.is_known, detail.external_idx) == (bug["known"], bug["external_idx"])
+        assert (detail.is_known, detail.is_fixed) == (bug["known"], bug.get("fixed", False))
+        assert detail.external_idx == bug["external_idx"]
         assert (detail.exported_at, detail.reported_at) == (
             truth.moment(bug["exported_at"]),
             truth.moment(bug["reported_at"]),

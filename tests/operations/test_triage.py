@@ -313,7 +313,7 @@ async def test_a_long_backlog_is_counted_up_to_a_limit(account: Account) -> None
     product = account.world.product_ids[0]
     test = account.world.test_ids(product)[-1]
     about = {"product_id": product, "test_id": test, "title": "T", "kind": "functional", "level": "low"}
-    about |= {"is_known": False, "comment_count": 0, "status": "accepted"}
+    about |= {"is_known": False, "is_fixed": False, "comment_count": 0, "status": "accepted"}
     kept = {"content_hash": "x", "synced_at": datetime.now(UTC), "raw": "{}"}
     bugs = [{"id": 10**12 + number, **about, **kept} for number in range(COUNTED + 1)]
 

@@ -22,7 +22,7 @@ from testio_mcp.api.words import KIND_OF_SEVERITY, SHOWN_STATUS, severity_of, sh
 _BUG_FIELDS = """
     id title severity status language location expected_result actual_result steps author comments devices device
     reproductions feature feature_id test_feature test_feature_id app_section section section_id test test_id
-    test_case test_case_id test_environment product product_id attachments known external_idx exported_at
+    test_case test_case_id test_environment product product_id attachments known fixed external_idx exported_at
     reported_at auto_accepted rejection_reason report custom_report_configuration_id
 """
 BUG_FIELDS = frozenset(_BUG_FIELDS.split())
@@ -52,6 +52,7 @@ class BugPayload:
     api_status: str | None
     auto_accepted: bool
     known: bool | None
+    fixed: bool | None
     language: str | None
     location: str | None
     expected_result: str | None
@@ -99,6 +100,7 @@ def parse_bug(record: dict[str, Any]) -> BugPayload:
         api_status=api_status,
         auto_accepted=status == "auto_accepted",
         known=fields.flag("known"),
+        fixed=fields.flag("fixed"),
         language=fields.text("language"),
         location=fields.text("location"),
         expected_result=fields.text("expected_result"),

@@ -75,6 +75,7 @@ class BugDetail(BaseModel):
     status: str
     rejection_reason: str | None
     is_known: bool
+    is_fixed: bool
     exported_at: datetime | None
     external_idx: str | None = Field(description="The bug's id in the customer's own tracker.")
     auto_accept_at: datetime | None = Field(description="When the clock accepts it, unless somebody decides.")
@@ -114,6 +115,7 @@ _base = (
         _bug.status,
         _bug.rejection_reason,
         _bug.is_known,
+        _bug.is_fixed,
         _bug.exported_at,
         _bug.external_idx,
         _bug.product_id,

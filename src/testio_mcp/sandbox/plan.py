@@ -111,6 +111,8 @@ class Plan:
         self._live = live_tests(tests_per_product)
         history = max(1, tests_per_product - len(self._live))
         self._step = min(_LONGEST_STEP, _LONGEST_HISTORY // history)
+        # How many tests before another one, of the same product, its bugs had time to be fixed.
+        self.back = products * -(-_LONGEST_STEP // self._step)
         self._outlines = tuple(outline(index) for index in range(len(DOMAINS)))
 
     def test(self, number: int) -> TestFacts:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .catalog import ATTACHMENT_URL, DEVICES, ODD_DEVICES, REJECT_REASONS, Payload
 from .dice import Dice
+from .fixes import fixed_at, found_again
 from .lifecycle import DAY, HOUR, stamp
 from .phrases import COMMENTS, CONDITIONS, EXPECTED, LANGUAGES, STEPS, SYMPTOMS
 from .plan import ATTACHMENT, COMMENT, TEST_FEATURE, TEST_FEATURES_EACH, BugFacts
@@ -48,12 +49,25 @@ def bug_payload(world: Account, bug: BugFacts) -> Payload:
         exported_at=stamp(bug.exported, style) if bug.exported <= world.clock else None,
         reported_at=stamp(bug.reported, style),
     )
+    if fixed_at(bug) <= world.clock:
+        payload["fixed"] = True
     if bug.severity == "custom":
         payload["report"] = _custom_report(world, bug, dice)
     return _odd(payload, bug, product, dice) if world.quirks else payload
 
 
 def _text(world: Account, bug: BugFacts, dice: Dice) -> Payload:
+    """What the tester wrote; of a bug that came back, what the first one said, in fewer words."""
+    own = _own_text(world, bug, dice)
+    first = found_again(world, bug)
+    if first is None:
+        return own
+    found = _text(world, first, Dice(world.seed, "bug text", first.test.number, first.number))
+    shortened = {"title": found["title"].partition("] ")[2], "actual_result": found["actual_result"].split("\r\n")[0]}
+    return found | {name: text or found[name] for name, text in shortened.items()}
+
+
+def _own_text(world: Account, bug: BugFacts, dice: Dice) -> Payload:
     language = dice.pick(LANGUAGES)
     feature = world.feature(bug.feature_id)
     product = world.product_state(bug.test.product_id).payload["name"]

@@ -95,7 +95,7 @@ BUGS = Resource(
         (table_of(BugField), "bug_id"),
         (table_of(Attachment), "bug_id"),
     ),
-    tracked=("title", "kind", "level", "status", "is_known", "exported_at", "comment_count"),
+    tracked=("title", "kind", "level", "status", "is_known", "is_fixed", "exported_at", "comment_count"),
 )
 METRICS = Resource(
     "metrics",

@@ -244,6 +244,7 @@ def bug_record(payload: BugPayload, scope: Scope) -> Record:
         "level": payload.level,
         "status": payload.status,
         "is_known": bool(payload.known),
+        "is_fixed": bool(payload.fixed),
         "language": payload.language,
         "location": payload.location,
         "external_idx": payload.external_idx,

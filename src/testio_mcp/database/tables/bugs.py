@@ -16,6 +16,8 @@ BACKLOG = text(
     "status IN ('accepted', 'auto_accepted') AND exported_at IS NULL AND external_idx IS NULL AND gone_at IS NULL"
 )
 """Bugs that were accepted and are in nobody's tracker yet; a query says it in the same words to be quick."""
+FIXED, FIXED_ON_SQLITE = text("is_fixed AND gone_at IS NULL"), text("is_fixed = 1 AND gone_at IS NULL")
+"""Bugs that are marked as fixed, in the words in which a condition on the flag reaches each database."""
 
 
 class Bug(Mirrored, table=True):
@@ -35,6 +37,7 @@ class Bug(Mirrored, table=True):
         Index(None, "status", "id", "level", "gone_at", "rejection_reason"),
         Index(None, "feature_id", "id"),
         Index(None, "product_id", "reported_at", "id", "exported_at", sqlite_where=BACKLOG, postgresql_where=BACKLOG),
+        Index(None, "product_id", "reported_at", "feature_id", sqlite_where=FIXED_ON_SQLITE, postgresql_where=FIXED),
         # Counts by group read these alone.
         Index(None, "product_id", "gone_at", "status", "level", "kind"),
         Index(None, "feature_id", "gone_at", "status", "level", "kind"),
@@ -53,6 +56,7 @@ class Bug(Mirrored, table=True):
     level: str
     status: str
     is_known: bool = False
+    is_fixed: bool = False
     language: str | None = None
     location: str | None = None
     external_idx: str | None = None
