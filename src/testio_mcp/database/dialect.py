@@ -194,7 +194,7 @@ def each_name(column: ColumnElement[Any], dialect: str) -> TableValuedAlias:
     if dialect == "sqlite":
         names = func.replace(func.json_quote(column), ", ", '","')
         return func.json_each(literal("[").op("||")(names).op("||")("]")).table_valued("value")
-    return func.unnest(func.string_to_array(column, ", ")).table_valued("value")
+    return func.unnest(func.string_to_array(column, ", ")).table_valued("value").render_derived()
 
 
 def each_record(name: str, columns: Mapping[str, TypeEngine[Any]], dialect: str) -> CTE:

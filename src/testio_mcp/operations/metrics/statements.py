@@ -245,8 +245,17 @@ def stories(filters: tuple[tuple[str, bool, bool], ...], by: tuple[str, ...]) ->
 def ends_of_time(when: When, by_product: bool) -> Select[Any]:
     """The first and the last moment that a time dimension splits."""
     moment, product = (_test.sort_at, _test.product_id) if when == "end" else (_bug.reported_at, _bug.product_id)
-    known = moment < FAR_FUTURE if when == "end" else moment.is_not(None)
-    conditions = (any_of(product, "is_product"), known) if by_product else (known,)
-    first, last = (select(end(moment)).where(*conditions).scalar_subquery() for end in (func.min, func.max))
+    known = moment < FAR_FUTURE if when == "end" else and_(moment.is_not(None), _bug.gone_at.is_(None))
+    source = _TEST if when == "end" else _BUG.join(_TEST, _test.id == _bug.test_id)
+    conditions = (
+        known,
+        _test.gone_at.is_(None),
+        figures.RAN,
+        *([any_of(product, "is_product")] if by_product else []),
+    )
+    ends = (moment, moment.desc())
+    first, last = (
+        select(moment).select_from(source).where(*conditions).order_by(end).limit(1).scalar_subquery() for end in ends
+    )
     found: Select[Any] = select(first, last)
     return found
