@@ -26,8 +26,8 @@ _ABOUT = f"""\
 the result as a model. Times are milliseconds. *Pages of lists* hold 20 records, whatever the store holds besides;
 their growth from the smallest to the largest store has a target. *Lists with counts* (`list_features`,
 `list_user_stories`, `list_people`, `list_test_environments`, `list_changes`) tell how much belongs to each of their
-records, and count it in an index when asked. *Summaries* are the `get_*` operations and `execution_matrix`, whose
-numbers are counted as well. The comparison with bare sqlite3 has a target for lists whose statements alone take
+records, from counts that the sync keeps. *Summaries* are the `get_*` operations and `execution_matrix`, whose
+numbers are kept or counted. The comparison with bare sqlite3 has a target for lists whose statements alone take
 {_TRIVIAL * 1000:.1f} ms or more."""
 _HEAD = ("call", "tests", "p50 / p95 / p99", "p50 by round", "bare sqlite3 p50 / p95 / p99", "ratio of p50", "growth")
 
