@@ -200,7 +200,9 @@ def people(asked: Asked) -> Section | None:
 def tests(asked: Asked) -> Section | None:
     """The tests with the most bugs."""
     names = asked.possible("bug_count", "bug_severity_score", "rejection_rate", "review_rate", by=("test",))
-    table = split_table(asked, "Tests with the most bugs", "test", names, most=20, query=asked.tests())
+    table = split_table(
+        asked, "Tests with the most bugs", "test", names, most=20, query=asked.tests(), also=("test_count",)
+    )
     return Section(id="tests", title="Tests", tables=[table]) if table else None
 
 

@@ -139,10 +139,20 @@ def column(name: str) -> Column:
 
 
 def split_table(
-    asked: Asked, title: str, dimension: str, metrics: Sequence[str], *, most: int = 15, query: str | None = None
+    asked: Asked,
+    title: str,
+    dimension: str,
+    metrics: Sequence[str],
+    *,
+    most: int = 15,
+    query: str | None = None,
+    also: Sequence[str] = (),
 ) -> Table | None:
-    """The metrics by one dimension, the most of the first metric first; None where nothing is split."""
-    rows = asked.measure(*metrics, by=(dimension,)).rows
+    """The metrics by one dimension, the most of the first metric first; None where nothing is split.
+
+    `also` has metrics that are not shown: what they alone find has a row too.
+    """
+    rows = asked.measure(*metrics, *also, by=(dimension,)).rows
     order = sorted(rows, key=lambda key: (-(rows[key][metrics[0]] or 0), str(key)))
     if not order:
         return None

@@ -18,6 +18,8 @@ _CHANGED, _FEW = 0.25, 5
 
 def findings(asked: Asked, bugs: Sequence[Waiting], sections: Sequence[Section]) -> list[Finding]:
     """What people should know first."""
+    if not asked.measure("test_count").total["test_count"]:
+        return [Finding(text="No tests ended in this period.")]
     by_id = {section.id: section for section in sections}
     found = [
         *_rates(asked),
@@ -30,7 +32,7 @@ def findings(asked: Asked, bugs: Sequence[Waiting], sections: Sequence[Section])
         *_changes(asked),
     ]
     found.sort(key=lambda each: _ORDER[each.health])
-    return found[:_MOST] or [Finding(text="No tests ended in this period.")]
+    return found[:_MOST]
 
 
 def _percent(value: float) -> str:
