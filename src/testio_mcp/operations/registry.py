@@ -198,6 +198,7 @@ _MODULES = (
     "matrix",
     "search",
     "changes",
+    "digest",
     "metrics.query",
     "metrics.capabilities",
     "quality.report",

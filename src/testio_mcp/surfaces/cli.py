@@ -5,13 +5,14 @@ import logging
 import os
 import random
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from testio_mcp import __version__
-from testio_mcp.errors import TestioError
+from testio_mcp.errors import ApiError, TestioError
 from testio_mcp.surfaces.account import importing, registry
 from testio_mcp.surfaces.commands import database, run_commands
 from testio_mcp.surfaces.logs import adopt, log_to_stderr
@@ -19,6 +20,7 @@ from testio_mcp.surfaces.signatures import Wish, command, in_commands
 from testio_mcp.surfaces.terminal import progress, show, talk
 
 if TYPE_CHECKING:
+    from testio_mcp.app import App
     from testio_mcp.operations.registry import Operation
 
 INCOMPLETE = 3
@@ -126,6 +128,9 @@ def _command_of(operation: "Operation") -> Any:
         if wish.mode == "watch":
             asyncio.run(_watch(operation, wish.arguments))
             return
+        if wish.options.get("to", "stdout") != "stdout" or "output" in wish.options:
+            asyncio.run(_send(wish))
+            return
         asks_status = wish.mode == "status"
         wanted = registry()["get_status"] if asks_status else operation
         result = asyncio.run(_ask(wanted, {} if asks_status else wish.arguments))
@@ -146,18 +151,53 @@ async def _watch(operation: "Operation", arguments: Mapping[str, object]) -> Non
         await asyncio.sleep(WATCH_SECONDS * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load, hides nothing
 
 
-async def _ask(operation: "Operation", arguments: Mapping[str, object]) -> dict[str, Any]:
+async def _send(wish: Wish) -> None:
+    """Write the digest to a file or post it."""
+    from testio_mcp.surfaces.alerting import send_digest
+
+    async with _account() as app:
+        talk(await send_digest(app, wish.arguments, wish.options))
+
+
+@asynccontextmanager
+async def _account() -> AsyncIterator["App"]:
     with importing():
-        from testio_mcp.api.scrub import repair
         from testio_mcp.app import open_app
         from testio_mcp.settings import load_settings
     settings = load_settings()
     adopt(settings)
     async with open_app(settings) as app:
+        yield app
+
+
+async def _ask(operation: "Operation", arguments: Mapping[str, object]) -> dict[str, Any]:
+    with importing():
+        from testio_mcp.api.scrub import repair
+    async with _account() as app:
         if operation.safety == "read":
             result = await operation.answer(app, arguments)
         else:
-            async with progress() as report:
-                result = await operation.answer(app, arguments, report)
+            result = await _act(app, operation, arguments)
     clean: dict[str, Any] = repair(result)
     return clean
+
+
+async def _act(app: "App", operation: "Operation", arguments: Mapping[str, object]) -> dict[str, Any]:
+    """Run an action; what the rules for alerts say after a sync goes to stderr, also when the sync failed."""
+    is_sync = operation.name == "sync_data" and not arguments.get("dry_run")
+    try:
+        async with progress() as report:
+            result = await operation.answer(app, arguments, report)
+    except ApiError:
+        if is_sync:
+            await _tell(app)
+        raise
+    if is_sync:
+        await _tell(app)
+    return result
+
+
+async def _tell(app: "App") -> None:
+    from testio_mcp.surfaces.alerting import tell
+
+    await tell(app)

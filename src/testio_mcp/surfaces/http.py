@@ -17,6 +17,7 @@ from testio_mcp.app import App
 from testio_mcp.errors import BadInput
 from testio_mcp.settings import Settings, load_settings
 from testio_mcp.surfaces.account import Account, importing
+from testio_mcp.surfaces.alerting import tell
 from testio_mcp.surfaces.connections import patient
 from testio_mcp.surfaces.gate import MAX_BODY_BYTES, MCP_PATH, Gate, own_hosts
 from testio_mcp.surfaces.mcp import TestioServer
@@ -62,7 +63,7 @@ async def serve_http(
 
 def _sync_by_itself(app: App) -> None:
     if minutes := app.settings.sync_every_minutes:
-        app.single_flight("watch", lambda: watch(app, 60 * minutes, SyncOptions()))
+        app.single_flight("watch", lambda: watch(app, 60 * minutes, SyncOptions(), lambda: tell(app)))
 
 
 def _refuse_open_doors(host: str, settings: Settings) -> None:

@@ -35,6 +35,17 @@ MODES: dict[str, dict[str, str]] = {
 }
 """Flags that only the command line has: ways to run an operation, by operation and name."""
 
+OPTIONS: dict[str, dict[str, Any]] = {
+    "get_digest": {
+        "to": Annotated[
+            Literal["stdout", "file", "webhook"] | None,
+            typer.Option("--to", help="stdout, file (below TESTIO_EXPORT_DIR) or webhook (TESTIO_ALERT_WEBHOOK)."),
+        ],
+        "output": Annotated[str | None, typer.Option("-o", "--output", help="Name of the file; implies --to file.")],
+    }
+}
+"""Options that only the command line has: where an answer goes, by operation and name."""
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -44,12 +55,13 @@ class Wish:
     form: "Form | None"
     columns: tuple[str, ...]
     mode: str | None
+    options: dict[str, str]
 
 
 def command(operation: "Operation", run: Callable[[Wish], None]) -> Callable[..., None]:
     """A function that Typer can register; it calls `run` with what was wished for."""
     fields = operation.arguments.model_fields
-    modes = MODES.get(operation.name, {})
+    modes, options = MODES.get(operation.name, {}), OPTIONS.get(operation.name, {})
 
     def call(**given: Any) -> None:
         arguments = {name: value for name, value in given.items() if name in fields and value not in (None, [])}
@@ -60,13 +72,15 @@ def command(operation: "Operation", run: Callable[[Wish], None]) -> Callable[...
         if operation.item is not None and given["columns"] is not None:
             columns = chosen(given["columns"], operation.item)
             arguments["fields"] = fields_of(columns)
+        more = {name: given[name] for name in options if given[name] is not None}
         mode = next((mode for mode in modes if given[f"as_{mode}"]), None)
-        run(Wish(arguments, forms[0] if forms else None, tuple(columns), mode))
+        run(Wish(arguments, forms[0] if forms else None, tuple(columns), mode, more))
 
     parameters = [_parameter(name, field) for name, field in fields.items()]
     if operation.item is not None:
         parameters.append(_columns(operation.item))
     parameters += [_flag(name, about) for name, about in (*FORMATS.items(), *modes.items())]
+    parameters += [_keyword(name, option, None) for name, option in options.items()]
     signature = inspect.Signature(sorted(parameters, key=lambda parameter: parameter.default is None))
     call.__name__ = operation.name
     call.__doc__ = in_commands(operation.description)

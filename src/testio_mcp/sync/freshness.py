@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, func, select
@@ -63,8 +64,8 @@ async def _quietly(app: App) -> None:
         logger.warning("The refresh failed: %s", error)
 
 
-async def watch(app: App, every: float, options: SyncOptions) -> None:
-    """Sync again and again, about every `every` seconds, until cancelled.
+async def watch(app: App, every: float, options: SyncOptions, after: Callable[[], Awaitable[None]]) -> None:
+    """Sync again and again, about every `every` seconds, until cancelled; `after` runs after each of them.
 
     A run that fails is noted in its row and in the log, and the next one tries again. The time between runs varies
     by a tenth, so that many installations do not ask at the same moment.
@@ -74,4 +75,5 @@ async def watch(app: App, every: float, options: SyncOptions) -> None:
             await run_sync(app, options, silent)
         except TestioError as error:
             logger.warning("The sync failed: %s", error)
+        await after()
         await asyncio.sleep(every * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load, hides nothing

@@ -1,0 +1,73 @@
+"""Where alerts and digests go: to a person on stderr, to a file, and to a webhook."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from testio_mcp.app import App
+from testio_mcp.errors import BadInput, TestioError
+from testio_mcp.faultpoints import reach
+from testio_mcp.operations.alerts import Alert, pending, remember
+from testio_mcp.operations.registry import operations
+from testio_mcp.reports.files import save
+from testio_mcp.surfaces import exports, plain
+from testio_mcp.surfaces.clean import cleaned
+from testio_mcp.surfaces.signatures import in_commands
+from testio_mcp.surfaces.terminal import talk
+from testio_mcp.surfaces.webhook import post
+
+SCHEMA_VERSION = "1.0"
+_LONGEST = 500
+"""Characters of one text in a message."""
+
+
+async def tell(app: App) -> None:
+    """Evaluate the rules and tell what is new; what cannot be delivered is told the next time.
+
+    Nothing that goes wrong here is an error of the sync before it: it is a line on stderr.
+    """
+    try:
+        found = await pending(app)
+        for alert in found.untold:
+            talk(f"Alert ({alert.severity}, {_line(alert.rule)}): {_line(alert.text)}")
+        if found.untold and app.settings.alert_webhook:
+            await post(app.settings, _message(found.untold))
+            reach("alerts-posted")
+        await remember(app, found.untold, found.held.looks)
+    except TestioError as error:
+        talk(f"The alerts were not delivered. {in_commands(f'{error.message} {error.next_step}')}")
+
+
+async def send_digest(app: App, arguments: Mapping[str, object], options: Mapping[str, str]) -> str:
+    """Write the digest to a file or post it, as `options` say, and tell in a line where it went."""
+    to = options.get("to", "file")
+    if to != "file" and "output" in options:
+        raise BadInput(f"--output goes with --to file, not {to}.", "Leave one of them out.")
+    found = await pending(app) if to == "webhook" else None
+    digest = await operations()["get_digest"].answer(app, arguments)
+    if found is None:
+        name = options.get("output", f"digest-{digest['period']['last'] or 'today'}.md")
+        if not name.endswith(".md"):
+            raise BadInput("--output: the digest is Markdown.", "Give a name that ends with .md.")
+        text = f"# Digest of {digest['period']['words']}\n\n{exports.markdown(cleaned(digest))}\n"
+        return f"Written to {save(text.encode(errors='replace'), name, app.settings.export_dir)}."
+    product = arguments.get("product_id")
+    about = [alert for alert in found.held.alerts if product is None or alert.product_id in (None, int(str(product)))]
+    await post(app.settings, _message(about, digest))
+    await remember(app, about, found.held.looks if product is None else {})
+    return "Posted."
+
+
+def _line(text: str) -> str:
+    return plain.cell(cleaned(text, _LONGEST))
+
+
+def _message(alerts: list[Alert], digest: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a webhook gets; every alert has a key by which a receiver knows it again."""
+    message: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "alerts" if digest is None else "digest",
+        "sent_at": datetime.now(UTC).isoformat(),
+        "alerts": [{"idempotency_key": alert.key, **alert.model_dump(mode="json")} for alert in alerts],
+    }
+    return cleaned(message if digest is None else message | {"digest": digest}, _LONGEST)  # type: ignore[no-any-return]
