@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from testio_mcp.database import migrate
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.database.dialect import upsert
-from testio_mcp.database.search import KINDS, index_rows, index_table, slice_code
+from testio_mcp.database.search import KINDS, index_rows, index_table, slice_code, tidy
 from testio_mcp.database.search_query import read_query
 from testio_mcp.database.search_read import Among, find, find_ids
 from testio_mcp.database.tables import Bug, Product, Test, table_of
@@ -67,6 +67,22 @@ async def test_hits_of_all_slices_come_newest_first(store: PersistentCache) -> N
         assert _found(conn, "kiwi apple") == []
 
     await store.write(work)
+
+
+async def test_writing_again_and_again_leaves_few_pieces(store: PersistentCache) -> None:
+    def pieces(conn: Connection) -> int:
+        if conn.dialect.name != "sqlite":
+            return 0
+        return int(conn.exec_driver_sql("SELECT count(DISTINCT segid) FROM search_bug_idx").scalar_one())
+
+    for number in range(1, 11):
+        await store.write(lambda conn, number=number: _store_bugs(conn, [_bug(number, f"kiwi {number}")]))  # type: ignore[misc]
+    before = await store.read(pieces)
+    while await store.write(tidy):
+        pass
+
+    assert await store.read(pieces) == min(before, 1)
+    assert await store.read(lambda conn: _found(conn, "kiwi")) == list(range(10, 0, -1))
 
 
 async def test_a_date_picks_records_also_where_slices_overlap(store: PersistentCache) -> None:

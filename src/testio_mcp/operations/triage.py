@@ -128,6 +128,9 @@ def _number_of(table: Any) -> Any:
     return select(func.count()).where(table.c.bug_id == _bug.id).scalar_subquery()
 
 
+# Written out, not bound: only so can the databases see that an index of just these bugs holds them all.
+_awaiting: list[Any] = [literal_column(f"'{word}'") for word in AWAITING]
+_accepted: list[Any] = [literal_column("'accepted'"), literal_column("'auto_accepted'")]
 _rank = case((_bug.level == "critical", 0), (_bug.level == "high", 1), (_bug.level == "low", 2), else_=3)
 _waiting = _bugs.join(_tests, _bug.test_id == _test.id)
 _listing = Listing(
@@ -163,7 +166,7 @@ _listing = Listing(
         (_persons, _bug.author_id == _persons.c.id),
         (_device, (_device.c.bug_id == _bug.id) & (_device.c.position == 0)),
     ),
-    always=(_bug.gone_at.is_(None),),
+    always=(_bug.status.in_(_awaiting), _bug.gone_at.is_(None)),
     filters={
         "statuses": any_of(_bug.status, "statuses"),
         "product_id": _bug.product_id == bindparam("product_id"),
@@ -196,8 +199,6 @@ _latest = (
     .subquery()
 )
 _last_comments: Select[Any] = select(_latest).where(_latest.c.place == 1)
-# Written out, not bound: only so can the databases see that an index of just these bugs holds them all.
-_accepted: list[Any] = [literal_column("'accepted'"), literal_column("'auto_accepted'")]
 _backlog_of_product = (
     _bug.product_id == _product.id,
     _bug.status.in_(_accepted),
@@ -298,7 +299,7 @@ async def triage_queue(
     bug; list_bugs finds bugs of any status.
     """
     given: dict[str, Any] = {
-        "statuses": statuses or list(AWAITING),
+        "statuses": statuses,
         "product_id": product_id,
         "levels": levels,
         "kinds": kinds,

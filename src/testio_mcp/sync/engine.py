@@ -11,6 +11,7 @@ from sqlalchemy import Connection, select
 from testio_mcp.api.client import CustomerApi
 from testio_mcp.api.payloads import Reject
 from testio_mcp.app import App
+from testio_mcp.database.search import tidy
 from testio_mcp.database.tables import Feature, SyncRun, table_of
 from testio_mcp.errors import ApiError, ApiUnreachable, NotFound, RateLimited, TestioError
 from testio_mcp.sync import state
@@ -74,6 +75,8 @@ async def run_sync(app: App, options: SyncOptions, report: Report) -> SyncSummar
         async with _recorded(app, run, requests), _pause_kept(app, api):
             await _copy(run)
             while await run.write(lambda conn: renew(conn, app.settings.zone)):
+                pass
+            while await run.write(tidy):
                 pass
         return await app.store.read(lambda conn: _summary(conn, run_id))
 

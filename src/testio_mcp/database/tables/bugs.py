@@ -18,6 +18,8 @@ BACKLOG = text(
 """Bugs that were accepted and are in nobody's tracker yet; a query says it in the same words to be quick."""
 FIXED, FIXED_ON_SQLITE = text("is_fixed AND gone_at IS NULL"), text("is_fixed = 1 AND gone_at IS NULL")
 """Bugs that are marked as fixed, in the words in which a condition on the flag reaches each database."""
+WAITING = text("status IN ('open', 'question') AND gone_at IS NULL")
+"""Bugs that wait for a decision; a query says it in the same words to be quick."""
 
 
 class Bug(Mirrored, table=True):
@@ -38,6 +40,18 @@ class Bug(Mirrored, table=True):
         Index(None, "feature_id", "id"),
         Index(None, "product_id", "reported_at", "id", "exported_at", sqlite_where=BACKLOG, postgresql_where=BACKLOG),
         Index(None, "product_id", "reported_at", "feature_id", sqlite_where=FIXED_ON_SQLITE, postgresql_where=FIXED),
+        Index(
+            None,
+            "status",
+            "level",
+            "product_id",
+            "test_id",
+            "kind",
+            "author_id",
+            "gone_at",
+            sqlite_where=WAITING,
+            postgresql_where=WAITING,
+        ),
         # Counts by group read these alone.
         Index(None, "product_id", "gone_at", "status", "level", "kind"),
         Index(None, "feature_id", "gone_at", "status", "level", "kind"),

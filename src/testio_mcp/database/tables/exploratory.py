@@ -138,7 +138,10 @@ class TestStoryResult(SQLModel, table=True):
     """A test's copy of a user story (user story version), with what its executions add up to."""
 
     __tablename__ = "test_story_result"
-    __table_args__ = (Index(None, "user_story_id"), Index(None, "user_story_version_id"))
+    __table_args__ = (
+        Index("ix_test_story_result_wide_user_story_id", "user_story_id", "test_id", "execution_status", "bugs"),
+        Index(None, "user_story_version_id"),
+    )
 
     test_id: int = part_of("test")
     position: int = Field(primary_key=True)
@@ -158,7 +161,15 @@ class Execution(Mirrored, table=True):
     """
 
     __table_args__ = (
-        Index("ix_execution_wide_test_id", "test_id", "status", "gone_at", "user_story_id", "executed_by_id"),
+        Index(
+            "ix_execution_wide_test_id",
+            "test_id",
+            "status",
+            "gone_at",
+            "user_story_id",
+            "executed_by_id",
+            "executed_at",
+        ),
         Index(None, "user_story_id", "gone_at", "status"),
         Index(None, "executed_by_id", "gone_at", "status", "executed_at"),
     )
