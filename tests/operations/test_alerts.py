@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from testio_mcp.errors import BadInput
-from testio_mcp.operations.alert_rules import BUILT_IN, rules_of
+from testio_mcp.operations.alert_rules import built_in, rules_of
 from testio_mcp.operations.alerts import Alert, Pending, evaluate, pending, remember
 from tests.conftest import SettingsFor
 from tests.operations.conftest import ask
@@ -168,7 +168,8 @@ async def test_the_digest_tells_what_lists_and_rules_tell(account: Account, rule
 
 async def test_the_built_in_rules_can_be_evaluated(account: Account) -> None:
     await account.sync()
-    names = {rule.name for rule in BUILT_IN}
+    names = {rule.name for rule in built_in(account.app.settings.health)}
+    assert len(names) == 11
     assert {alert.rule for alert in await _told(account)} <= names
     assert await _told(account) == []
 
@@ -194,6 +195,8 @@ _THRESHOLD = '[[rule]]\nname = "r"\nkind = "threshold"\n'
             r"rule 'r': period: 'someday' is none",
         ),
         (f'{_THRESHOLD}metric = "bug_count"\nat_least = 1\nproducts = "1"', r"rule 'r': products: "),
+        (_NEW.replace('"new"', '"a\\u0000b"'), r"rule 'a.*b': name: "),
+        (f"{_NEW}products = [9223372036854775808]", r"rule 'new': products: "),
         (f"{_NEW}{_NEW}", r"rule 'new': name: two rules have it"),
         (_NEW.replace('"critical"', '"crit"'), r"rule 'new': levels: \"crit\" is not one of its words"),
         ('[[rule]]\nname = "r"\nkind = "deadline"\nwithin_days = 1\nwithin_hours = 2', r"and not both"),

@@ -16,15 +16,10 @@ from testio_mcp.operations.arguments import explain
 from testio_mcp.operations.bugs import BugKind, Level
 from testio_mcp.operations.metrics.words import metric
 from testio_mcp.operations.periods import period_of
+from testio_mcp.rules import Rules, is_worse_high
 from testio_mcp.settings import Settings
 
 Severity = Literal["warning", "critical"]
-_HEALTH = (
-    ("rejection_rate", "at_least", 0.20, 0.35),
-    ("auto_acceptance_rate", "at_least", 0.20, 0.40),
-    ("active_acceptance_rate", "at_most", 0.35, 0.20),
-    ("review_rate", "at_most", 0.80, 0.60),
-)
 
 
 def _known_metric(name: str) -> str:
@@ -47,9 +42,13 @@ class _Rule(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    name: str = Field(min_length=1, max_length=80, description="A name of its own, up to 80 characters.")
+    name: str = Field(
+        pattern=r"^[^\x00-\x1f\x7f]{1,80}$", description="A name of its own on one line, up to 80 characters."
+    )
     severity: Severity = Field(default="warning", description="warning or critical.")
-    products: list[int] = Field(default=[], description="Ids of products; all when left out.")
+    products: list[Annotated[int, Field(ge=0, lt=2**63)]] = Field(
+        default=[], description="Ids of products; all when left out."
+    )
 
 
 class Threshold(_Rule):
@@ -121,24 +120,27 @@ _KINDS: dict[str, type[Rule]] = {
 }
 
 
-def _threshold(name: str, side: str, limit: float, severity: Severity) -> Rule:
+def built_in(health: Rules) -> tuple[Rule, ...]:
+    """The rules of an account that has no file: those of the settings' health of rates, and a few that all need."""
+    return (
+        NewBug(name="critical bug", kind="new_bug", severity="critical", levels=["critical"]),
+        Deadline(name="auto-acceptance near", kind="deadline", within_days=2),
+        SyncStale(name="sync stale", kind="sync_stale", hours=24),
+        *(_threshold(name, limits.mild, "warning") for name, limits in health.items()),
+        *(_threshold(name, limits.hard, "critical") for name, limits in health.items()),
+    )
+
+
+def _threshold(name: str, limit: float | None, severity: Severity) -> Rule:
+    side = "at_least" if is_worse_high(name) else "at_most"
     about = {"name": f"{name} {severity}", "kind": "threshold", "metric": name, "severity": severity, "min_bugs": 10}
     return Threshold.model_validate(about | {side: limit})
-
-
-BUILT_IN: tuple[Rule, ...] = (
-    NewBug(name="critical bug", kind="new_bug", severity="critical", levels=["critical"]),
-    Deadline(name="auto-acceptance near", kind="deadline", within_days=2),
-    SyncStale(name="sync stale", kind="sync_stale", hours=24),
-    *(_threshold(name, side, warning, "warning") for name, side, warning, _ in _HEALTH),
-    *(_threshold(name, side, critical, "critical") for name, side, _, critical in _HEALTH),
-)
 
 
 def rules_of(settings: Settings) -> tuple[Rule, ...]:
     """The rules of an account. Raises `BadInput` for a file that cannot be read, and for what it says wrongly."""
     if settings.alert_rules is None:
-        return BUILT_IN
+        return built_in(settings.health)
     try:
         text = settings.alert_rules.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:

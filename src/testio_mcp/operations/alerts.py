@@ -6,7 +6,7 @@ remembering tells the same alert, with the same key, once more. A rule for new b
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -23,7 +23,7 @@ from testio_mcp.operations.figures import AWAITING
 from testio_mcp.operations.listing import any_of
 from testio_mcp.operations.metrics.engine import measure
 from testio_mcp.operations.metrics.questions import Question
-from testio_mcp.operations.metrics.words import METRICS
+from testio_mcp.operations.metrics.words import METRICS, Value
 from testio_mcp.operations.paging import as_of
 from testio_mcp.operations.periods import bounds, period_of, today_in
 from testio_mcp.settings import Settings
@@ -35,6 +35,10 @@ _reader, _bug, _test = table_of(Reader), table_of(Bug).c, table_of(Test).c
 _product, _change = table_of(Product).c, table_of(ChangeLog).c
 # Names of readers that people give never begin with a blank.
 _ALERT, _LOOK = " alert ", " alerts of "
+_Scope = tuple[str, tuple[int, ...]]
+"""The period and the products of a rule."""
+_Values = Sequence[tuple[int, str, Mapping[str, Value]]]
+"""Products with their names and metrics."""
 
 
 class Alert(BaseModel):
@@ -56,7 +60,7 @@ class Alert(BaseModel):
     def name(self) -> str:
         """Under which it is remembered: the rule and what it is about."""
         about = next((number for number in (self.bug_id, self.test_id, self.product_id) if number is not None), "")
-        return f"{_ALERT}{self.rule} {about}"
+        return f"{_ALERT}{about} {self.rule}"
 
     @property
     def key(self) -> str:
@@ -86,12 +90,14 @@ def evaluate(conn: Connection, settings: Settings, now: datetime) -> Evaluation:
     alerts: list[Alert] = []
     looks: dict[str, int] = {}
     known = _known(conn)
-    for rule in rules_of(settings):
+    rules = rules_of(settings)
+    measured = _measured(conn, [rule for rule in rules if isinstance(rule, Threshold)], settings, now)
+    for rule in rules:
         if isinstance(rule, NewBug):
             found, looks[f"{_LOOK}{rule.name}"] = _new_bugs(conn, rule, known, now)
             alerts += found
         else:
-            alerts += [_with_since(alert, known) for alert in _holding(conn, rule, settings, now)]
+            alerts += [_with_since(alert, known) for alert in _holding(conn, rule, measured, settings, now)]
     return Evaluation(alerts, looks)
 
 
@@ -106,9 +112,11 @@ def _with_since(alert: Alert, known: dict[str, Any]) -> Alert:
     return alert.model_copy(update={"since": row.looked_at}) if row else alert
 
 
-def _holding(conn: Connection, rule: Rule, settings: Settings, now: datetime) -> Iterable[Alert]:
+def _holding(
+    conn: Connection, rule: Rule, measured: Mapping[_Scope, _Values], settings: Settings, now: datetime
+) -> Iterable[Alert]:
     if isinstance(rule, Threshold):
-        return _crossed(conn, rule, settings, now)
+        return _crossed(rule, measured[_scope(rule)])
     if isinstance(rule, Deadline):
         return _due(conn, rule, timedelta(days=settings.auto_accept_days), now)
     return _stale(conn, rule, now) if isinstance(rule, SyncStale) else ()
@@ -118,24 +126,34 @@ def _alert(rule: Rule, text: str, **about: Any) -> Alert:
     return Alert(rule=rule.name, kind=rule.kind, severity=rule.severity, text=text, **about)
 
 
-def _crossed(conn: Connection, rule: Threshold, settings: Settings, now: datetime) -> Iterable[Alert]:
-    start, end = bounds(period_of(rule.period, today_in(settings.zone, now)), settings.zone)
-    question = Question(
-        metrics=tuple(dict.fromkeys((rule.metric, "bug_count"))),
-        by=("product",),
-        filters=(("product", tuple(rule.products)),) if rule.products else (),
-        start=start,
-        end=end,
-        zone=settings.zone,
-    )
-    rows = measure(conn, question).rows
-    names = {row[0]: row[1] for row in conn.execute(_PRODUCTS)} if rows else {}
-    for (product_id,), values in sorted(rows.items(), key=str):
+def _scope(rule: Threshold) -> _Scope:
+    return rule.period, tuple(rule.products)
+
+
+def _measured(
+    conn: Connection, rules: Sequence[Threshold], settings: Settings, now: datetime
+) -> Mapping[_Scope, _Values]:
+    """The metrics of the products that there are, asked once for all rules of the same period and products."""
+    metrics: dict[_Scope, list[str]] = {}
+    for rule in rules:
+        metrics.setdefault(_scope(rule), ["bug_count"]).append(rule.metric)
+    names = {row.id: row.name for row in conn.execute(_PRODUCTS)} if rules else {}
+    found: dict[_Scope, _Values] = {}
+    for (period, products), asked in metrics.items():
+        start, end = bounds(period_of(period, today_in(settings.zone, now)), settings.zone)
+        filters = (("product", products),) if products else ()
+        by_product = measure(
+            conn, Question(tuple(dict.fromkeys(asked)), ("product",), filters, start, end, zone=settings.zone)
+        )
+        values = {row[0]: each for row, each in by_product.rows.items()}
+        found[period, products] = [(id_, name, values[id_]) for id_, name in names.items() if id_ in values]
+    return found
+
+
+def _crossed(rule: Threshold, products: _Values) -> Iterable[Alert]:
+    for product_id, product, values in products:
         value = values[rule.metric]
-        if product_id not in names or value is None or (values["bug_count"] or 0) < rule.min_bugs:
-            continue
-        if _is_within(rule, value):
-            product = names[product_id]
+        if value is not None and (values["bug_count"] or 0) >= rule.min_bugs and _is_within(rule, value):
             text = f"{METRICS[rule.metric].label} of {product}: {_shown(rule.metric, value)}"
             about = {"product_id": product_id, "product": product, "value": value}
             yield _alert(rule, f"{text} ({_limits(rule)}; {rule.period}).", **about)
@@ -146,7 +164,7 @@ def _is_within(rule: Threshold, value: float) -> bool:
     return (rule.at_least is None or value >= rule.at_least) and (rule.at_most is None or value <= rule.at_most)
 
 
-_PRODUCTS = select(_product.id, _product.name).where(_product.gone_at.is_(None))
+_PRODUCTS = select(_product.id, _product.name).where(_product.gone_at.is_(None)).order_by(_product.id)
 
 
 def _shown(metric: str, value: float) -> str:
