@@ -1,10 +1,34 @@
-"""Bugs that were found again after they had been marked as fixed."""
+"""Bugs that were found again after they had been marked as fixed.
 
-from collections.abc import Sequence
+A bug is a regression when it was reported after another one of the same product and feature had been marked as fixed,
+and their titles are alike, by themselves and together with what was seen to happen (see `duplicates`), on whatever
+device. The moment of the mark is that of the sync that found it; of a bug that was fixed already when it was first
+copied, all bugs of other tests reported later than itself count. Rejected bugs do not.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import lru_cache
+from itertools import chain, islice
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, Field
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select
+
+from testio_mcp.database.dialect import among, fetch, in_order
+from testio_mcp.database.tables import Bug, ChangeLog, Feature, Test, table_of
+from testio_mcp.operations import figures
+from testio_mcp.operations.duplicates import LIKELY, combined, likeness, title_words, words_of
+from testio_mcp.sync.rows import FAR_FUTURE
+
+FIXED = 500
+"""How many fixed bugs are compared with: those reported last, before the end of the period."""
+REPORTS = 1_000
+"""How many bugs on the features of fixed ones are looked at: those of the tests that ended last in the period."""
+_FINALISTS = 4
+_AT_ONCE = 50
+_TEXT = 1_000
 
 
 class Regression(BaseModel):
@@ -21,9 +45,50 @@ class Regression(BaseModel):
     fixed_bug_id: int
     fixed_title: str
     fixed_at: datetime | None = Field(
-        description="When the sync found it marked as fixed; null for one that was when it was first copied."
+        description="When a sync found it marked as fixed; null for one that was when it was first copied."
     )
     similarity: float = Field(description="From 0 to 1: the words in common, of titles and of what happened.")
+
+
+class _Fixed(NamedTuple):
+    id: int
+    feature_id: int
+    test_id: int
+    title: str
+    reported_at: Any
+
+
+class _Report(NamedTuple):
+    id: int
+    feature_id: int
+    test_id: int
+    title: str
+    reported_at: Any
+    level: str
+    status: str
+    feature: str
+
+
+class _Pair(NamedTuple):
+    """A report and a fixed bug whose titles are alike."""
+
+    titles: float
+    report: _Report
+    fixed: _Fixed
+
+
+_bugs, _tests, _features = table_of(Bug), table_of(Test), table_of(Feature)
+_bug, _test, _change = _bugs.c, _tests.c, table_of(ChangeLog).c
+_shared = (_bug.id, _bug.feature_id, _bug.test_id, _bug.title, _bug.reported_at)
+_texts = select(_bug.id, func.substr(func.coalesce(_bug.actual_result, _bug.steps, ""), 1, _TEXT)).where(
+    among(_bug.id, bindparam("ids"))
+)
+_marks = (
+    select(_change.entity_id, func.min(_change.changed_at))
+    .where(_change.entity == "bug", _change.field == "is_fixed", _change.new_value == "True")
+    .where(among(_change.entity_id, bindparam("ids")))
+    .group_by(_change.entity_id)
+)
 
 
 def regressions(
@@ -36,6 +101,131 @@ def regressions(
     end: datetime | None = None,
     limit: int = 20,
 ) -> list[Regression]:
-    """The bugs of tests that ran and ended in [start, end) that were found again, newest first."""
-    del conn, product_ids, test_ids, exclude_test_ids, start, end, limit
-    return []
+    """The bugs of tests that ran and ended in [start, end) that were found again, those reported last first.
+
+    Each bug is told once, with the fixed bug that it is most like. The work is bounded: of products with more than
+    `FIXED` fixed bugs, or a period with more than `REPORTS` bugs on their features, older regressions are not found.
+    """
+    if start and not end:
+        end = FAR_FUTURE  # which is where tests without an end stand
+    given = {
+        "product_id": product_ids[0] if len(product_ids) == 1 else None,
+        "product_ids": _listed(product_ids) if len(product_ids) > 1 else None,
+        "test_ids": _listed(test_ids) if test_ids else None,
+        "exclude_test_ids": _listed(exclude_test_ids) if exclude_test_ids else None,
+        "start": start,
+        "end": end,
+    }
+    values = {name: value for name, value in given.items() if value is not None}
+    which_fixed, which_reports = _statements(frozenset(values))
+    fixed = [_Fixed(*row) for row in fetch(conn, which_fixed, values)]
+    if not fixed:
+        return []
+    features = _listed({bug.feature_id for bug in fixed})
+    reports = [_Report(*row) for row in fetch(conn, which_reports, {**values, "feature_ids": features})]
+    reports.sort(key=lambda report: (report.reported_at, report.id), reverse=True)
+    found: list[Regression] = []
+    pairs = _alike(fixed, reports)
+    while len(found) < limit and (some := list(islice(pairs, _AT_ONCE))):
+        found += _judged(conn, list(chain.from_iterable(some)))
+    return found[:limit]
+
+
+def _listed(ids: Sequence[int] | set[int]) -> str:
+    return f"[{','.join(map(str, sorted(ids)))}]"
+
+
+@lru_cache(maxsize=64)
+def _statements(names: frozenset[str]) -> tuple[Select[Any], Select[Any]]:
+    """The fixed bugs and the reports to compare, chosen by what has these names."""
+    end = bindparam("end", type_=_test.sort_at.type)
+    of_tests: dict[str, ColumnElement[bool]] = {
+        "product_id": _test.product_id == bindparam("product_id"),
+        "product_ids": among(_test.product_id, bindparam("product_ids")),
+        "test_ids": among(_test.id, bindparam("test_ids")),
+        "exclude_test_ids": ~among(_test.id, bindparam("exclude_test_ids")),
+        "start": _test.sort_at >= bindparam("start", type_=_test.sort_at.type),
+        "end": _test.sort_at < end,
+    }
+    named = select(_test.product_id).where(among(_test.id, bindparam("test_ids")))
+    of_fixed: dict[str, ColumnElement[bool]] = {
+        "product_id": _bug.product_id == bindparam("product_id"),
+        "product_ids": among(_bug.product_id, bindparam("product_ids")),
+        "test_ids": _bug.product_id.in_(named),
+        "end": _bug.reported_at < end,
+    }
+    fixed = (
+        select(*_shared)
+        .where(_bug.is_fixed, _bug.gone_at.is_(None), _bug.feature_id.is_not(None), _bug.reported_at.is_not(None))
+        .where(*(condition for name, condition in of_fixed.items() if name in names))
+        .order_by(_bug.reported_at.desc())
+        .limit(FIXED)
+    )
+    page = (
+        select(_bug.id)
+        .select_from(in_order(_tests, _bugs, _bug.test_id == _test.id))
+        .where(_test.gone_at.is_(None), figures.RAN, _bug.gone_at.is_(None), _bug.status != "rejected")
+        .where(among(_bug.feature_id, bindparam("feature_ids")))
+        .where(*(condition for name, condition in of_tests.items() if name in names))
+        .order_by(_test.sort_at.desc())
+        .limit(REPORTS)
+        .subquery()
+    )
+    reports = (
+        select(*_shared, _bug.level, _bug.status, _features.c.title.label("feature"))
+        .select_from(in_order(page, _bugs, _bug.id == page.c.id))
+        .join(_features, _bug.feature_id == _features.c.id)
+        .where(_bug.reported_at.is_not(None))
+    )
+    return fixed, reports
+
+
+def _alike(fixed: Sequence[_Fixed], reports: Sequence[_Report]) -> Iterator[list[_Pair]]:
+    """Each report with the earlier fixed bugs, of which the newest come first, whose titles are most like its own."""
+    titles = [title_words(bug.title) for bug in fixed]
+    saying: dict[int, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for place, bug in enumerate(fixed):
+        for word in titles[place]:
+            saying[bug.feature_id][word].append(place)
+    for report in reports:
+        own, places = title_words(report.title), saying[report.feature_id]
+        lists = sorted((places.get(word, []) for word in own), key=len)
+        # What shares half of the words has one of any larger half: the words that few others say.
+        candidates = {place for listed in lists[: len(lists) // 2 + 1] for place in listed}
+        alike = [
+            (share, -place)
+            for place in candidates
+            if fixed[place].reported_at < report.reported_at and (share := likeness(own, titles[place])) >= LIKELY
+        ]
+        if alike:
+            alike.sort(reverse=True)
+            yield [_Pair(share, report, fixed[-place]) for share, place in alike[:_FINALISTS]]
+
+
+def _judged(conn: Connection, pairs: Sequence[_Pair]) -> Iterator[Regression]:
+    """The reports that came after a mark and are alike in text too, each with the bug that it is most like."""
+    fixed_ids = {pair.fixed.id for pair in pairs}
+    ids = _listed(fixed_ids | {pair.report.id for pair in pairs})
+    words = {number: words_of(text) for number, text in fetch(conn, _texts, {"ids": ids})}
+    marks = {row[0]: row[1] for row in fetch(conn, _marks, {"ids": _listed(fixed_ids)})}
+    best: dict[int, tuple[float, _Pair]] = {}
+    for pair in pairs:
+        one, other = words[pair.report.id], words[pair.fixed.id]
+        similarity = round(combined(pair.titles, likeness(one, other) if one and other else None), 2)
+        if similarity >= LIKELY and _is_later(pair, marks.get(pair.fixed.id)):
+            known = best.get(pair.report.id)
+            if known is None or similarity > known[0]:
+                best[pair.report.id] = similarity, pair
+    for similarity, (_, report, bug) in best.values():
+        yield Regression.model_validate(
+            report._asdict()
+            | {"fixed_bug_id": bug.id, "fixed_title": bug.title, "fixed_at": marks.get(bug.id)}
+            | {"similarity": similarity}
+        )
+
+
+def _is_later(pair: _Pair, mark: Any) -> bool:
+    """Whether the report came after the mark; without one, in another test: a test reports the same bug twice."""
+    if mark is None:
+        return pair.report.test_id != pair.fixed.test_id
+    return bool(pair.report.reported_at > mark)

@@ -40,6 +40,7 @@ class Bug(Mirrored, table=True):
         Index(None, "feature_id", "id"),
         Index(None, "product_id", "reported_at", "id", "exported_at", sqlite_where=BACKLOG, postgresql_where=BACKLOG),
         Index(None, "product_id", "reported_at", "feature_id", sqlite_where=FIXED_ON_SQLITE, postgresql_where=FIXED),
+        Index(None, "reported_at", "feature_id", sqlite_where=FIXED_ON_SQLITE, postgresql_where=FIXED),
         Index(
             None,
             "status",
