@@ -29,8 +29,29 @@ HEALTH: Rules = {
 """From when on a rate is a warning, and from when on it is critical; both belong to it (docs/reference)."""
 
 
+READINESS: Rules = {
+    "min_tests": Limits(None, 1),
+    "max_open_critical": Limits(None, 0),
+    "max_open_high": Limits(0, 3),
+    "max_open": Limits(None, None),
+    "max_questions": Limits(0, None),
+    "max_due_in_72_hours": Limits(0, None),
+    "max_unpassed_stories": Limits(0, None),
+    "min_pass_rate": Limits(0.9, 0.7),
+    "min_story_coverage": Limits(0.8, None),
+    "min_review_rate": Limits(0.8, 0.6),
+    "max_rejection_rate": Limits(None, None),
+    "max_running_tests": Limits(0, None),
+    "max_problems": Limits(0, None),
+    "max_age_hours": Limits(24, 168),
+}
+"""The limits of a release: beyond the first it asks for caution, beyond the second it stops."""
+
+
 def is_worse_high(name: str) -> bool:
-    """Whether a rate of `HEALTH` gets worse as it grows."""
+    """Whether what a rule is about gets worse as it grows."""
+    if name not in HEALTH:
+        return name.startswith("max_")
     mild, hard = HEALTH[name]
     return mild is not None and hard is not None and mild < hard
 
@@ -50,15 +71,42 @@ def read_health(value: object) -> object:
     found = dict(HEALTH)
     for name, said in pairs(value, HEALTH):
         mild, bar, hard = said.partition("/")
-        limits = Limits(share(name, mild), share(name, hard)) if bar else None
+        limits = Limits(_limit(name, mild), _limit(name, hard)) if bar else None
         if limits is None or None in limits:
             raise ValueError(f"{name} takes two limits, warning/critical, such as {HEALTH[name]}")
-        is_ordered = limits == tuple(sorted(limits, reverse=not is_worse_high(name)))  # type: ignore[type-var]
-        if not is_ordered:
-            first = "smaller" if is_worse_high(name) else "larger"
-            raise ValueError(f"{name}: the warning limit must be the {first} one, as in {HEALTH[name]}")
-        found[name] = limits
+        found[name] = _ordered(name, limits, "warning")
     return found
+
+
+def read_readiness(value: object) -> object:
+    """`READINESS` with the changes that a text makes; anything but a text is given back.
+
+    Raises `ValueError` that names the rule and what it takes.
+    """
+    return {**READINESS, **release_rules(value)} if isinstance(value, str) else value
+
+
+def release_rules(text: str) -> dict[str, Limits]:
+    """The rules of a release in a text: `name=caution/stop`, `name=stop`, and `-` for no limit.
+
+    Raises `ValueError` that names the rule and what it takes.
+    """
+    found: dict[str, Limits] = {}
+    for name, said in pairs(text, READINESS):
+        first, bar, second = said.partition("/")
+        limits = (first, second) if bar else ("-", first)
+        found[name] = _ordered(name, Limits(*(_limit(name, each) for each in limits)), "caution")
+    return found
+
+
+def _ordered(name: str, limits: Limits, mild: str) -> Limits:
+    """The limits, if the milder one is met first."""
+    if limits.mild is not None and limits.hard is not None and limits.mild != limits.hard:
+        is_rising = limits.mild < limits.hard
+        if is_rising != is_worse_high(name):
+            first = "smaller" if is_worse_high(name) else "larger"
+            raise ValueError(f"{name}: the {mild} limit, the first, must be the {first} one")
+    return limits
 
 
 def pairs(text: str, known: Mapping[str, object]) -> list[tuple[str, str]]:
@@ -84,8 +132,8 @@ def pairs(text: str, known: Mapping[str, object]) -> list[tuple[str, str]]:
     return found
 
 
-def number(name: str, said: str) -> float | None:
-    """A limit that is a number from 0 up; `-` is none. Raises `ValueError`."""
+def _limit(name: str, said: str) -> float | None:
+    """A limit: a share from 0 to 1 for rates, a number from 0 up for others; `-` is none."""
     if said.strip() == "-":
         return None
     try:
@@ -94,12 +142,6 @@ def number(name: str, said: str) -> float | None:
         limit = math.nan
     if not 0 <= limit < math.inf:
         raise ValueError(f"{name} takes numbers from 0 up")
-    return limit
-
-
-def share(name: str, said: str) -> float | None:
-    """A limit that is a share from 0 to 1; `-` is none. Raises `ValueError`."""
-    limit = number(name, said)
-    if limit is not None and limit > 1:
+    if name.endswith(("_rate", "_coverage")) and limit > 1:
         raise ValueError(f"{name} takes shares from 0 to 1, such as 0.9 for 90 %")
     return limit

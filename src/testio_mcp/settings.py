@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from testio_mcp.errors import BadInput
-from testio_mcp.rules import HEALTH, Rules, read_health, written
+from testio_mcp.rules import HEALTH, READINESS, Rules, read_health, read_readiness, written
 
 API_URL = "https://api.test.io/customer/v2/"
 S = TypeVar("S", bound="ToolSettings")
@@ -104,6 +104,15 @@ class Settings(ToolSettings):
         BeforeValidator(read_health),
         Field(description=f"Rates from which on one is a warning/critical, in place of {written(HEALTH)}."),
     ] = HEALTH
+    readiness: Annotated[
+        Rules,
+        NoDecode,
+        BeforeValidator(read_readiness),
+        Field(
+            description="Limits of a release: name=caution/stop or name=stop, - for none; "
+            f"in place of {written(READINESS)}."
+        ),
+    ] = READINESS
     web_url: Annotated[
         str | None, Field(description="Your Test IO in the browser, for links to it: https://yourcompany.test.io.")
     ] = None

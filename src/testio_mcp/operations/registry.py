@@ -201,6 +201,8 @@ _MODULES = (
     "digest",
     "metrics.query",
     "metrics.capabilities",
+    "compare",
+    "readiness",
     "quality.report",
     "custom_reports",
     "custom_report_summary",

@@ -28,7 +28,7 @@ INCOMPLETE = 3
 INTERRUPTED = 130
 WATCH_SECONDS = 900.0
 """How long 'sync --watch' rests between two runs, give or take a tenth."""
-_OWN_COMMANDS = frozenset({"serve", "db", "sandbox", "demo", "doctor", "--version"})
+_OWN_COMMANDS = frozenset({"serve", "db", "sandbox", "demo", "doctor", "gate", "--version"})
 _GROUPS = {
     "products": "The products of the account.",
     "features": "Features of products, and how they were tested.",

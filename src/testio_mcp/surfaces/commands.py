@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 
 from testio_mcp.surfaces.links import open_record
+from testio_mcp.surfaces.release_gate import gate
 from testio_mcp.surfaces.repairs import add_repairs
 from testio_mcp.surfaces.terminal import show, talk
 
@@ -19,9 +20,10 @@ database = typer.Typer(no_args_is_help=True)
 
 
 def run_commands(program: typer.Typer) -> None:
-    """Add serve, sandbox, demo, open and doctor to the program."""
+    """Add serve, sandbox, demo, gate, open and doctor to the program."""
     for function in (serve, sandbox, demo):
         program.command(short_help=(function.__doc__ or "").partition("\n")[0])(function)
+    program.command("gate", short_help="Pass or fail a product by the exit code, for pipelines.")(gate)
     program.command("open", short_help="Print the link to a product, test or bug in the web app.")(open_record)
     add_repairs(program, database)
 

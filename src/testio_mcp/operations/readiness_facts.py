@@ -1,0 +1,290 @@
+"""The numbers that decide whether a product is ready, with the records behind each."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property, lru_cache
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, func, select
+
+from testio_mcp.database.dialect import fetch
+from testio_mcp.database.tables import Bug, DeadLetter, Execution, Test, UserStory, table_of
+from testio_mcp.operations import figures
+from testio_mcp.operations.listing import any_of
+from testio_mcp.operations.metrics.engine import measure
+from testio_mcp.operations.metrics.questions import Question
+from testio_mcp.operations.metrics.words import Value
+from testio_mcp.operations.paging import as_of
+from testio_mcp.operations.periods import Period, bounds
+from testio_mcp.sync.rows import FAR_FUTURE
+
+Kind = Literal["bugs", "tests", "user_stories", "executions", "problems"]
+SHOWN = 5
+DUE_WITHIN = timedelta(hours=72)
+_RATES = ("test_count", "pass_rate", "story_coverage", "review_rate", "rejection_rate")
+_test, _bug, _run, _story = (table_of(model).c for model in (Test, Bug, Execution, UserStory))
+_letter = table_of(DeadLetter).c
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A number, the kind of records behind it, the first of their ids, and the question that lists them."""
+
+    value: Value
+    see: str
+    kind: Kind | None = None
+    ids: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Tests of one product: those whose end lies in the period, and of them only the named ones, if any are."""
+
+    product_id: int
+    period: Period
+    test_ids: tuple[int, ...]
+    zone: ZoneInfo
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all tests of the product are meant."""
+        return not self.test_ids and self.period == Period(None, None)
+
+    def question(self, metrics: tuple[str, ...], by: tuple[str, ...] = ()) -> Question:
+        """Metrics of these tests."""
+        start, end = bounds(self.period, self.zone)
+        filters = (("product", (self.product_id,)),)
+        return Question(metrics, by, filters, start, end, test_ids=self.test_ids, zone=self.zone)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The conditions of these tests, with their values."""
+        start, end = bounds(self.period, self.zone)
+        values = {"product_id": self.product_id, "start": start, "test_ids": list(self.test_ids)}
+        # A test without an end is in no period that has a bound.
+        values["end"] = end or (FAR_FUTURE if start else None)
+        return {name: value for name, value in values.items() if value not in (None, [])}
+
+    def bugs(self, **more: str) -> str:
+        """The question that lists bugs of these tests."""
+        days = {"end_from": self.period.first, "end_to": self.period.last}
+        return _asked("list_bugs", {"product_id": self.product_id, "test_ids": _ids(self), **more, **days})
+
+    def metrics(self, names: str, **more: str) -> str:
+        """The question that measures these tests."""
+        period = "" if self.period == Period(None, None) else f"'{self.period}'"
+        about = {"metrics": names, **more, "filters": f"product={self.product_id}", "period": period}
+        return _asked("query_metrics", {**about, "test_ids": _ids(self)})
+
+
+def _ids(scope: Scope) -> str:
+    return ",".join(map(str, scope.test_ids))
+
+
+def _asked(name: str, arguments: Mapping[str, object]) -> str:
+    return " ".join([name, *(f"{key}={value}" for key, value in arguments.items() if value not in (None, ""))])
+
+
+_CONDITIONS: Mapping[str, ColumnElement[bool]] = {
+    "product_id": _test.product_id == bindparam("product_id"),
+    "start": _test.sort_at >= bindparam("start", type_=_test.sort_at.type),
+    "end": _test.sort_at < bindparam("end", type_=_test.sort_at.type),
+    "test_ids": any_of(_test.id, "test_ids"),
+    "test_statuses": any_of(_test.status, "test_statuses"),
+    "statuses": any_of(_bug.status, "statuses"),
+    "other_statuses": _bug.status.not_in(bindparam("other_statuses", expanding=True)),
+    "levels": any_of(_bug.level, "levels"),
+    "ended_by": _test.sort_at <= bindparam("ended_by", type_=_test.sort_at.type),
+    "run_statuses": any_of(_run.status, "run_statuses"),
+}
+_SOURCES: Mapping[Kind, tuple[Any, ColumnElement[bool] | None]] = {
+    "tests": (table_of(Test), None),
+    "bugs": (table_of(Bug), _bug.test_id == _test.id),
+    "executions": (table_of(Execution), _run.test_id == _test.id),
+}
+
+
+def _where(names: frozenset[str]) -> list[ColumnElement[bool]]:
+    return [_test.gone_at.is_(None), figures.RAN, *(_CONDITIONS[name] for name in sorted(names))]
+
+
+@lru_cache(maxsize=64)
+def _statement(kind: Kind, names: frozenset[str], *, is_count: bool) -> Select[Any]:
+    """The ids of records whose tests end first, or how many there are."""
+    table, belongs = _SOURCES[kind]
+    found: Select[Any] = select(func.count(table.c.id) if is_count else table.c.id)
+    if belongs is not None:
+        found = found.select_from(table).join(table_of(Test), belongs).where(table.c.gone_at.is_(None))
+    found = found.where(*_where(names))
+    return found if is_count else found.order_by(_test.sort_at, table.c.id).limit(SHOWN)
+
+
+@lru_cache(maxsize=8)
+def _unpassed(names: frozenset[str]) -> Select[Any]:
+    """The user stories that failed or were blocked, and never passed."""
+    ended = [func.sum(case((_run.status == word, 1), else_=0)) for word in ("passed", "failed", "blocked")]
+    return (
+        select(_story.id)
+        .select_from(table_of(Execution))
+        .join(table_of(Test), _run.test_id == _test.id)
+        .join(table_of(UserStory), _run.user_story_id == _story.id)
+        .where(_run.gone_at.is_(None), _story.gone_at.is_(None), *_where(names))
+        .group_by(_story.id)
+        .having(ended[0] == 0, ended[1] + ended[2] > 0)
+        .order_by(_story.id)
+    )
+
+
+@lru_cache(maxsize=8)
+def _untested(names: frozenset[str]) -> Select[Any]:
+    """The first user stories of the product without an execution."""
+    tested = select(_run.user_story_id).join(table_of(Test), _run.test_id == _test.id)
+    tested = tested.where(_run.gone_at.is_(None), _run.user_story_id.is_not(None), *_where(names))
+    mine = _story.product_id == bindparam("product_id")
+    return (
+        select(_story.id)
+        .where(mine, _story.gone_at.is_(None), _story.id.not_in(tested))
+        .order_by(_story.id)
+        .limit(SHOWN)
+    )
+
+
+_problems: Select[Any] = select(_letter.id).where(_letter.product_id == bindparam("product_id")).order_by(_letter.id)
+_moment: Select[Any] = select(
+    as_of("products", "features", "tests", "bugs", "executions", product_id=bindparam("product_id"))
+)
+
+
+def first_ids(conn: Connection, kind: Kind, scope: Scope, **conditions: object) -> list[int]:
+    """The ids of the first records of tests in a scope that meet the conditions."""
+    values = scope.values | conditions
+    return [row[0] for row in fetch(conn, _statement(kind, frozenset(values), is_count=False), values)]
+
+
+class Evidence:
+    """What the store says of a product: each number is counted when it is first asked for.
+
+    `standing` are the tests whose bugs wait and which may still run, `recent` those whose results are judged.
+    """
+
+    def __init__(self, conn: Connection, standing: Scope, recent: Scope, grace: timedelta) -> None:
+        self._conn, self.standing, self.recent = conn, standing, recent
+        self._now, self._grace = datetime.now(UTC), grace
+
+    @cached_property
+    def as_of(self) -> datetime | None:
+        """The moment up to which this product was read completely."""
+        found = fetch(self._conn, _moment, {"product_id": self.recent.product_id})[0][0]
+        moment = figures.moment(found)
+        return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
+
+    @cached_property
+    def _waiting(self) -> dict[tuple[Any, ...], dict[str, Value]]:
+        return measure(self._conn, self.standing.question(("bug_count",), ("bug_status", "severity"))).rows
+
+    @cached_property
+    def _measured(self) -> dict[str, Value]:
+        return measure(self._conn, self.recent.question(_RATES)).total
+
+    def _first(self, kind: Kind, scope: Scope, **conditions: object) -> list[int]:
+        return first_ids(self._conn, kind, scope, **conditions)
+
+    def _count(self, kind: Kind, scope: Scope, **conditions: object) -> int:
+        values = scope.values | conditions
+        found: int = fetch(self._conn, _statement(kind, frozenset(values), is_count=True), values)[0][0]
+        return found
+
+    def tests(self) -> Fact:
+        """The tests whose results are judged."""
+        see = self.recent.metrics("test_count", by="test_status")
+        return Fact(self._measured["test_count"], see, "tests", self._first("tests", self.recent))
+
+    def waiting(self, status: str, level: str = "") -> Fact:
+        """Bugs without a decision, of one level or of all."""
+        number = sum(
+            int(values["bug_count"] or 0)
+            for (word, of_level), values in self._waiting.items()
+            if word == status and level in ("", of_level)
+        )
+        conditions = {"statuses": [status]} | ({"levels": [level]} if level else {})
+        see = self.standing.bugs(statuses=status, levels=level)
+        return Fact(number, see, "bugs", self._first("bugs", self.standing, **conditions) if number else [])
+
+    def due(self) -> Fact:
+        """Bugs that the clock accepts soon, or should have accepted."""
+        ended_by = self._now + min(timedelta(0), DUE_WITHIN - self._grace)
+        wanted = {"statuses": list(figures.AWAITING), "ended_by": ended_by}
+        see = self.standing.bugs(statuses=",".join(figures.AWAITING))
+        if self.standing.is_whole:
+            about = {"product_id": self.standing.product_id, "due_within_days": DUE_WITHIN.days}
+            see = _asked("triage_queue", about)
+        number = self._count("bugs", self.standing, **wanted)
+        return Fact(number, see, "bugs", self._first("bugs", self.standing, **wanted))
+
+    def running(self) -> Fact:
+        """Tests that are not over."""
+        number = self._count("tests", self.standing, test_statuses=["running"])
+        ids = self._first("tests", self.standing, test_statuses=["running"])
+        see = _asked("list_tests", {"product_id": self.standing.product_id, "statuses": "running"})
+        return Fact(number, see, "tests", ids)
+
+    def unpassed(self) -> Fact:
+        """User stories that failed or were blocked, and never passed."""
+        values = self.recent.values
+        ids = [row[0] for row in fetch(self._conn, _unpassed(frozenset(values)), values)]
+        see = self.recent.metrics("passed,failed,blocked", by="user_story", sort="-passed")
+        return Fact(len(ids), see, "user_stories", ids[:SHOWN])
+
+    def passed(self) -> Fact:
+        """The pass rate, and executions that did not pass."""
+        ids = self._first("executions", self.recent, run_statuses=["failed", "blocked"])
+        see = self.recent.metrics("pass_rate,passed,failed,blocked", by="user_story")
+        return Fact(self._measured["pass_rate"], see, "executions", ids)
+
+    def covered(self) -> Fact:
+        """The coverage of user stories, and those that nobody executed."""
+        values = self.recent.values
+        ids = [row[0] for row in fetch(self._conn, _untested(frozenset(values)), values)]
+        see = self.recent.metrics("story_coverage,stories_tested", by="feature")
+        return Fact(self._measured["story_coverage"], see, "user_stories", ids)
+
+    def reviewed(self) -> Fact:
+        """The review rate, and bugs that nobody decided on."""
+        ids = self._first("bugs", self.recent, other_statuses=["accepted", "rejected"])
+        return Fact(self._measured["review_rate"], self.recent.metrics("bug_count", by="bug_status"), "bugs", ids)
+
+    def rejected(self) -> Fact:
+        """The rejection rate, and rejected bugs."""
+        ids = self._first("bugs", self.recent, statuses=["rejected"])
+        return Fact(self._measured["rejection_rate"], self.recent.bugs(statuses="rejected"), "bugs", ids)
+
+    def problems(self) -> Fact:
+        """Records of the product that could not be copied."""
+        ids = [row[0] for row in fetch(self._conn, _problems, {"product_id": self.recent.product_id})]
+        return Fact(len(ids), "list_problems", "problems", ids[:SHOWN])
+
+    def age(self) -> Fact:
+        """The age of the copy in hours; None while it was never complete, and of a copy that is from the future."""
+        hours = (self._now - self.as_of) / timedelta(hours=1) if self.as_of else -1
+        return Fact(round(hours, 3) if hours >= 0 else None, "get_status")
+
+
+FACTS: Mapping[str, tuple[str, Callable[[Evidence], Fact]]] = {
+    "min_tests": ("Tests", Evidence.tests),
+    "max_open_critical": ("Open critical bugs", lambda evidence: evidence.waiting("open", "critical")),
+    "max_open_high": ("Open high bugs", lambda evidence: evidence.waiting("open", "high")),
+    "max_open": ("Open bugs", lambda evidence: evidence.waiting("open")),
+    "max_questions": ("Unanswered questions", lambda evidence: evidence.waiting("question")),
+    "max_due_in_72_hours": ("Bugs accepted by the clock within 72 hours", Evidence.due),
+    "max_unpassed_stories": ("User stories that failed or were blocked and never passed", Evidence.unpassed),
+    "min_pass_rate": ("Pass rate", Evidence.passed),
+    "min_story_coverage": ("Story coverage", Evidence.covered),
+    "min_review_rate": ("Review rate", Evidence.reviewed),
+    "max_rejection_rate": ("Rejection rate", Evidence.rejected),
+    "max_running_tests": ("Running tests", Evidence.running),
+    "max_problems": ("Records that could not be copied", Evidence.problems),
+    "max_age_hours": ("Hours since the last complete sync", Evidence.age),
+}
+"""The rules of `rules.READINESS`: what each is about, and how it is found."""
