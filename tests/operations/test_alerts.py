@@ -1,5 +1,6 @@
 """What the rules for alerts say of a copy, and that each alert is told once while it lasts."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -172,6 +173,14 @@ async def test_the_built_in_rules_can_be_evaluated(account: Account) -> None:
     assert len(names) == 11
     assert {alert.rule for alert in await _told(account)} <= names
     assert await _told(account) == []
+
+
+def test_the_example_of_the_readme_is_a_file_of_rules(tmp_path: Path, settings_for: SettingsFor) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (example,) = re.findall(r"```toml\n(\[\[rule.*?)```", readme, re.DOTALL)
+    (tmp_path / "rules.toml").write_text(example)
+    kinds = [rule.kind for rule in rules_of(settings_for(alert_rules=tmp_path / "rules.toml"))]
+    assert kinds == ["threshold", "deadline", "new_bug", "sync_stale"]
 
 
 _THRESHOLD = '[[rule]]\nname = "r"\nkind = "threshold"\n'
