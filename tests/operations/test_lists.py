@@ -182,7 +182,10 @@ async def test_a_list_takes_two_statements_at_most(statements: list[str], accoun
     ]
     lists = [op for op in operations().values() if op.name.startswith("list_") and op.name != "list_changes"]
 
-    for name, arguments in [*((op.name, {}) for op in lists), *calls]:
+    report = (await ask(account, "list_custom_reports")).items[0].id
+    needed: dict[str, dict[str, Any]] = {"list_custom_report_records": {"configuration_id": report}}
+
+    for name, arguments in [*((op.name, needed.get(op.name, {})) for op in lists), *calls]:
         statements.clear()
         await ask(account, name, **arguments)
         sent = [line for line in statements if line.startswith(("SELECT", "WITH"))]

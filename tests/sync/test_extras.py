@@ -1,6 +1,6 @@
 """What stands beside tests and bugs."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
@@ -99,7 +99,7 @@ async def test_only_one_kind_is_copied_on_request(account: Account) -> None:
 async def test_older_tests_are_left_out_on_request(account: Account) -> None:
     since = (account.world.now - timedelta(days=60)).date()
 
-    await account.sync(since=since)
+    await account.sync(since=datetime.combine(since, time.min, UTC))
 
     older = [row for row in await account.rows("test") if row["end_at"] and row["end_at"].date() < since]
     wanted = [

@@ -246,21 +246,22 @@ def known_fields(conn: Connection, filters: Mapping[str, Any]) -> Fields:
     }
 
 
+_as_of = as_of(*RECORDS.resources)
+AS_OF = select(_as_of)
+
+
 @lru_cache(maxsize=64)
 def _reports(names: frozenset[str]) -> Select[Any]:
     """Tests and bugs by custom report and product."""
     tests, bugs = func.count(_bug.test_id.distinct()), func.count(_bug.id.distinct())
     source = _FIELDS.join(_BUGS, _field.bug_id == _bug.id).join(_product, _bug.product_id == _product.c.id)
     return (
-        select(CONFIGURATION.label("id"), _bug.product_id, _product.c.name.label("product"), tests, bugs)
+        select(CONFIGURATION.label("id"), _bug.product_id, _product.c.name.label("product"), tests, bugs, _as_of)
         .select_from(source)
         .where(*RECORDS.conditions(names))
         .group_by(CONFIGURATION, _bug.product_id, _product.c.name)
         .order_by(CONFIGURATION, _product.c.name, _bug.product_id)
     )
-
-
-AS_OF = select(as_of(*RECORDS.resources))
 
 
 @operation(
@@ -286,7 +287,9 @@ def list_custom_reports(
     filters = given(product_id=product_id, test_ids=test_ids)
     after = decode_cursor(cursor, int)[0] if cursor else None
     reports: dict[int, dict[str, Any]] = {}
-    for report, product, name, tests, bugs in fetch(conn, _reports(frozenset(filters)), filters):
+    moment = None
+    for report, product, name, tests, bugs, at in fetch(conn, _reports(frozenset(filters)), filters):
+        moment = at
         row = reports.setdefault(
             report, {"id": report, "products": [], "product_ids": [], "tests": 0, "bugs": 0, "field_count": 0}
         )
@@ -295,7 +298,8 @@ def list_custom_reports(
         row["tests"] += tests
         row["bugs"] += bugs
     if not reports:
-        RECORDS.page(conn, filters, order="newest", cursor=None, limit=1)  # says which id is unknown, if any
+        # says which id is unknown, if any
+        moment = RECORDS.page(conn, filters, order="newest", cursor=None, limit=1)["as_of"]
     rest = [row for report, row in reports.items() if after is None or report > after]
     page, fields = rest[:limit], known_fields(conn, filters) if rest else {}
     every = known_fields(conn, {}) if filters and rest else fields
@@ -307,7 +311,7 @@ def list_custom_reports(
             "fields": [_shown(row, found, every) for row in page for found in fields[row["id"]].values()],
             "total": len(reports),
             "next_cursor": encode_cursor(page[-1]["id"]) if len(rest) > limit else None,
-            "as_of": fetch(conn, AS_OF, {})[0][0],
+            "as_of": moment,
         }
     )
 
