@@ -51,7 +51,9 @@ def _found(conn: Connection, text: str, among: Among = Among()) -> list[int]:  #
     found = find(conn, "bug", query, among, 10_000)
     assert not found.is_capped
     if among.start is among.end is None:
-        assert sorted(find_ids(conn, "bug", query, among)) == sorted(hit.id for hit in found.hits)
+        for is_newest in (True, False):
+            ids = [key for some in find_ids(conn, "bug", query, among, is_newest=is_newest) for key in some]
+            assert ids == sorted((hit.id for hit in found.hits), reverse=is_newest)
     return [hit.id for hit in found.hits]
 
 

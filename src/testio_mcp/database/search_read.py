@@ -31,6 +31,7 @@ from testio_mcp.database.tables.search import ALWAYS, NEVER
 _WIDEST = 32
 """Look-ups in one statement, at most: what FTS5 does for each row grows with them."""
 _BATCH, _READ_AT_MOST = 4_000, 10_000
+_ENOUGH = 2_000
 _SAMPLE = 7
 _MUCH_MORE = 8
 """A word that so many times more records have than the rarest one is compared with their texts, not looked up."""
@@ -122,15 +123,22 @@ def _count(dialect: str, kind: Kind) -> Select[Any]:
     return select(func.count()).select_from(index).where(_matches(dialect, index))
 
 
-def find_ids(conn: Connection, kind: Kind, query: Query, among: Among) -> list[int]:
-    """The ids of all records that match, also of those that are gone."""
-    found: list[int] = []
-    dialect = conn.dialect.name
-    for numbers in _groups(_slices(conn, kind, among), max(1, _WIDEST // len(query.terms))):
+def find_ids(
+    conn: Connection, kind: Kind, query: Query, among: Among, *, is_newest: bool = True
+) -> Iterator[list[int]]:
+    """The ids of all records that match, also of those that are gone, in order: some at a time, always more."""
+    dialect, found, enough = conn.dialect.name, list[int](), _ENOUGH
+    slices = _slices(conn, kind, among)
+    for numbers in _groups(slices if is_newest else slices[::-1], max(1, _WIDEST // len(query.terms))):
         words = {"words": _words(dialect, query, among, numbers)}
         rows = fetch(conn, _matching(dialect, kind, not query.is_indexed), words)
-        found += [row[0] for row in rows] if query.is_indexed else [hit.id for hit in _hits(kind, query, rows)]
-    return found
+        ids = [row[0] for row in rows] if query.is_indexed else [hit.id for hit in _hits(kind, query, rows)]
+        found += sorted(ids, reverse=is_newest)
+        if len(found) >= enough:
+            yield found
+            found, enough = [], 2 * enough
+    if found:
+        yield found
 
 
 @cache

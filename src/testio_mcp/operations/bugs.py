@@ -1,5 +1,6 @@
 """Bugs."""
 
+import json
 from collections.abc import Mapping
 from datetime import date, datetime
 from types import MappingProxyType
@@ -155,8 +156,8 @@ _listing = Listing(
 )
 
 
-def _values(conn: Connection, asked: dict[str, Any]) -> dict[str, Any]:
-    """What the filters compare with, of what was asked for."""
+def _values(asked: dict[str, Any]) -> dict[str, Any]:
+    """What the filters compare with, of what was asked for; `text` still as it was typed."""
     ended = asked["end_from"] is not None or asked["end_to"] is not None
     reported = asked["reported_from"] is not None or asked["reported_to"] is not None
     reports = bounds(Period(asked["reported_from"], asked["reported_to"]), asked["settings"].zone)
@@ -165,7 +166,6 @@ def _values(conn: Connection, asked: dict[str, Any]) -> dict[str, Any]:
         **{name: asked[name] for name in _listing.names & asked.keys()},
         **{name: containing(asked[name]) for name in ("rejection_reason", *_listing.parts[0].filters)},
         "reporter_ids": [person_id(name) for name in asked["reporters"]],
-        "text": matching(conn, "bug", asked["text"], asked["product_id"]),
         "reported": reported or None,
         "reported_from": reports[0],
         "reported_before": reports[1],
@@ -221,5 +221,12 @@ def list_bugs(
 
     get tells all about one bug. For what needs a decision now use triage_queue, to find words use search.
     """
-    given = _values(conn, locals())
-    return BugPage.model_validate(_listing.page(conn, given, order=_order(given, sort), cursor=cursor, limit=limit))
+    given = _values(locals())
+    order = _order(given, sort)
+    if text is None:
+        return BugPage.model_validate(_listing.page(conn, given, order=order, cursor=cursor, limit=limit))
+    parts = matching(conn, "bug", text, product_id, is_newest=sort == "newest")
+    if order != sort:  # not in the order of the ids: all of them at once
+        parts = iter([json.dumps([key for part in parts for key in json.loads(part)])])
+    page = _listing.page_of_parts(conn, given, "text", parts, order=order, cursor=cursor, limit=limit)
+    return BugPage.model_validate(page)

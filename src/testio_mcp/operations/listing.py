@@ -5,7 +5,7 @@ the outer one fetches the columns of those few rows, and the total is counted up
 takes a second statement, which says why it is empty.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, lru_cache
@@ -135,6 +135,28 @@ class Listing:
             return self.either
         return (self.split[0], (self.split[1],)) if self.split and self.split[0] in names else ("", ())
 
+    def page_of_parts(
+        self,
+        conn: Connection,
+        given: Mapping[str, Any],
+        name: str,
+        parts: Iterator[Any],
+        *,
+        order: str,
+        cursor: str | None,
+        limit: int,
+    ) -> dict[str, Any]:
+        """A page with what the filter `name` matches in parts that come in the list's order.
+
+        No more parts are read than it takes to fill the page and to count as far as a page counts.
+        """
+        given = {**given, name: next(parts, "[]")}
+        page = self.page(conn, given, order=order, cursor=cursor, limit=limit)
+        while not (page["next_cursor"] and page["total_is_capped"]) and (part := next(parts, None)) is not None:
+            more = self.page(conn, {**given, name: part}, order=order, cursor=cursor, limit=limit)
+            page = _joined(page, more, limit)
+        return page
+
     @cached_property
     def names(self) -> frozenset[str]:
         """The names of all filters."""
@@ -159,6 +181,17 @@ class Listing:
         chosen = [*self.always, *(condition for name, condition in filters.items() if name in names)]
         inside = ((part, [part.filters[name] for name in part.filters if name in names]) for part in self.parts)
         return chosen + [exists().where(part.belongs, *conditions) for part, conditions in inside if conditions]
+
+
+def _joined(page: dict[str, Any], more: dict[str, Any], limit: int) -> dict[str, Any]:
+    """A page with what follows it in a later part; both are sorted by id."""
+    items = page["items"] + more["items"]
+    is_capped = page["total_is_capped"] or more["total_is_capped"]
+    total = _total(COUNTED + 1 if is_capped else page["total"] + more["total"])
+    following = page["next_cursor"] or more["next_cursor"]
+    if len(items) > limit:
+        following = encode_cursor(items[limit - 1]["id"])
+    return {**page, "items": items[:limit], "next_cursor": following, **total}
 
 
 def _total(count: int) -> dict[str, Any]:

@@ -110,14 +110,15 @@ def search(
     )
 
 
-def matching(conn: Connection, kind: Kind, text: str | None, product_id: int | None) -> str | None:
-    """The ids of all records that `text` finds, as a JSON list for `dialect.among`; None without a text.
+def matching(
+    conn: Connection, kind: Kind, text: str, product_id: int | None, *, is_newest: bool = True
+) -> Iterator[str]:
+    """The ids of all records that `text` finds, some at a time in order, as JSON lists for `dialect.among`.
 
     Raises `BadInput` for text without a letter or digit.
     """
-    if text is None:
-        return None
-    return json.dumps(find_ids(conn, kind, read_query(text, argument="text"), Among(product_id)))
+    found = find_ids(conn, kind, read_query(text, argument="text"), Among(product_id), is_newest=is_newest)
+    return map(json.dumps, found)
 
 
 _about = select(
