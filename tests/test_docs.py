@@ -4,11 +4,12 @@ import pytest
 
 from testio_mcp.operations.registry import operations
 from testio_mcp.settings import Settings
-from tools.docs import REFERENCE, reference
+from tools.docs import KNOWLEDGE, REFERENCE, knowledge, reference
 
 
 def test_reference_is_up_to_date() -> None:
     assert REFERENCE.read_text(encoding="utf-8") == reference(), "run 'make docs'"
+    assert KNOWLEDGE.read_text(encoding="utf-8") == knowledge(), "run 'make docs'"
 
 
 @pytest.mark.parametrize("name", operations())

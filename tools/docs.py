@@ -8,11 +8,25 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from testio_mcp.operations import figures
+from testio_mcp.operations.health import THRESHOLDS, rule_in_words
+from testio_mcp.operations.metrics.words import DIMENSIONS, METRICS
 from testio_mcp.operations.registry import Operation, operations
 from testio_mcp.settings import Settings
 
-REFERENCE = Path(__file__).parents[1] / "docs" / "reference.md"
+_ROOT = Path(__file__).parents[1]
+REFERENCE = _ROOT / "docs" / "reference.md"
+KNOWLEDGE = _ROOT / "src" / "testio_mcp" / "surfaces" / "knowledge" / "metrics.md"
+"""What the resource testio://metrics says, and the tool's definitions say too."""
 _NOTE = "<!-- Written by `make docs` from the code: change it there. -->"
+_ONCE = """\
+A rate over no bugs is unknown, never 0. Every bug, test and execution counts once in each group and once in the
+totals, whether or not it has a feature."""
+_COUNTED = """\
+- Time is the end of the test, or on request the report of the bug, in days of the account's time zone
+  (TESTIO_TIME_ZONE); both ends of a period belong to it, weeks are ISO weeks.
+- Records that the account no longer lists do not count.
+- If a question names something of bugs (severity, device, tester ...), tests are those with such bugs."""
 _SAFETY = {"read": "reads only", "write": "changes data", "destructive": "changes data for good"}
 
 
@@ -21,6 +35,26 @@ def reference() -> str:
     parts = ["# Reference", _NOTE, "## Operations", _overview()]
     parts += [section for op in operations().values() for section in _operation(op)]
     parts += ["## Settings", "From the environment, or from a file `.env` in the working directory.", _settings()]
+    return "\n\n".join(parts) + "\n"
+
+
+def knowledge() -> str:
+    """Every metric, dimension and threshold, as Markdown."""
+    metrics = ((f"`{each.name}`", each.definition) for each in METRICS.values())
+    scope = figures.SCOPE.removeprefix("bugs of ")
+    dimensions = ((f"`{each.name}`", each.definition) for each in DIMENSIONS.values())
+    parts = [
+        "# Metrics",
+        _ONCE,
+        _table(("metric", "definition"), metrics),
+        "## Dimensions",
+        _table(("dimension", "what it splits by"), dimensions),
+        "## What is counted",
+        f"- {scope.capitalize()}; a filter by test_status asks for others.\n{_COUNTED}",
+        "## Health",
+        "\n".join(f"- {rule_in_words(name)}" for name in THRESHOLDS),
+        "TESTIO_HEALTH sets other limits. A rate over few bugs says little: name the number of bugs beside it.",
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -93,5 +127,6 @@ def _shown(value: object) -> str:
 
 if __name__ == "__main__":
     REFERENCE.parent.mkdir(exist_ok=True)
-    REFERENCE.write_text(reference(), encoding="utf-8")
-    print(f"docs/{REFERENCE.name} is written.")
+    for page, text in ((REFERENCE, reference()), (KNOWLEDGE, knowledge())):
+        page.write_text(text, encoding="utf-8")
+        print(f"{page.relative_to(_ROOT)} is written.")

@@ -48,10 +48,8 @@ def assert_can_be_called(toolbox: Toolbox, tool: str, arguments: dict[str, objec
     assert tool in toolbox.tools
     numbers = {name: 1 if str(value).startswith("<") else value for name, value in arguments.items()}
     operation, given = toolbox.asked(tool, numbers if tool == "get" else arguments)
-    filled = {
-        name: 1 if value == "<product id>" else "words" if str(value).startswith("<") else value
-        for name, value in given.items()
-    }
+    ids = json.loads(json.dumps(given).replace('"<product id>"', "1").replace("<product id>", "1"))
+    filled = {name: "words" if str(value).startswith("<") else value for name, value in ids.items()}
     operation.arguments.model_validate(filled)
 
 
@@ -88,7 +86,8 @@ def test_a_prompt_reads_well() -> None:
         'Analyze the quality of a product of "Shop", 2026-05-22 to 2026-08-19 (both days included); severity.'
     )
     assert lines[3] == '1. list_products {}: find the id of "Shop"; it stands as <product id> below.'
-    assert lines[4].startswith('2. list_bugs {"product_id": "<product id>", "end_from": "2026-05-22", "end_to": "202')
+    asked = '{"product_ids": ["<product id>"], "period": "2026-05-22 to 2026-08-19"}'
+    assert lines[4].startswith(f"2. quality_report {asked}: findings")
     assert "Dwell on critical and high bugs" in text
 
 
@@ -105,6 +104,7 @@ def test_an_open_end_is_no_argument(period: str, said: str, known: dict[str, str
     assert text.splitlines()[0].startswith(f"Analyze the quality of a product of product 7, {said}")
     found = list(calls(text))
     assert {"product_id": 7, **known}.items() <= dict(found)["list_bugs"].items()
+    assert dict(found)["quality_report"] == {"product_ids": [7], "period": said}
     for tool, arguments in found:
         assert_can_be_called(Toolbox(), tool, arguments)
         assert "end_from" not in arguments or "end_from" in known
@@ -172,12 +172,12 @@ async def test_today_is_the_day_of_the_time_zone(synced: Copy, tmp_path: Path) -
 
 
 async def test_prompts_follow_the_tools(synced: Copy, tmp_path: Path) -> None:
-    with http_server({**synced.environment, "TESTIO_TOOLS": "list_changes,list_tests"}, tmp_path) as server:
+    with http_server({**synced.environment, "TESTIO_TOOLS": "list_changes,quality_report"}, tmp_path) as server:
         async with Client(f"{server.url}/mcp") as client:
             names = [known.name for known in (await client.list_prompts()).prompts]
             text = words(await client.get_prompt("weekly_digest", {}))
     assert names == ["prepare_meeting", "weekly_digest"]
-    assert [tool for tool, _ in calls(text)] == ["list_changes", "list_tests", "list_tests"]
+    assert [tool for tool, _ in calls(text)] == ["list_changes", "quality_report"]
 
 
 async def test_arguments_are_completed(synced: Copy, server: HttpServer) -> None:

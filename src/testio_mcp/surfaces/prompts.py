@@ -113,6 +113,7 @@ def _known(values: Mapping[str, str], today: date) -> dict[str, object]:
     known: dict[str, object] = {}
     if product := values.get("product"):
         known["product"] = int(product) if _is_id(product) else _PRODUCT_ID
+        known |= {"products": [known["product"]], "filters": [f"product={known['product']}"]}
     if "limit" in values:
         known["limit"] = int(values["limit"])
     if "period" in values:
@@ -120,6 +121,7 @@ def _known(values: Mapping[str, str], today: date) -> dict[str, object]:
 
         period = period_of(values["period"], today)
         known["when"] = f"{period} (both days included)" if None not in period else str(period)
+        known["days"] = str(period)
         known |= {name: day.isoformat() for name, day in period._asdict().items() if day}
     return known
 

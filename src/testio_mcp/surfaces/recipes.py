@@ -1,6 +1,7 @@
 """The prompts as data: which tools to call, in which order, with which arguments, and what to make of the answers.
 
-`$product`, `$first`, `$last` and `$limit` stand for what the arguments of the prompt come to.
+`$product`, `$products` (a list), `$filters` (of metrics), `$first`, `$last`, `$days` and `$limit` stand for what the
+arguments of the prompt come to.
 """
 
 from collections.abc import Mapping
@@ -47,6 +48,8 @@ class Recipe:
 
 _PRODUCT = "Name or id of the product."
 _PERIOD = "Such as last 30 days, this quarter, 2026-Q3 or 2026-01-01..2026-03-31."
+_METRICS = {"filters": "$filters", "period": "$days"}
+_REPORT = {"product_ids": "$products", "period": "$days"}
 _RANGE = {"product_id": "$product", "end_from": "$first", "end_to": "$last"}
 
 QUALITY = Recipe(
@@ -65,9 +68,32 @@ QUALITY = Recipe(
         ),
     ),
     steps=(
-        Step("list_bugs", {**_RANGE, "limit": 50}, "the bugs of the period; follow next_cursor until none is left"),
+        Step("quality_report", _REPORT, "findings, figures, rates with their health, and what they were before"),
         Step("get", {"id": "$product"}, "what is known of the product", kind="product"),
-        Step("list_tests", {**_RANGE, "limit": 50}, "the tests behind the bugs"),
+        Step(
+            "query_metrics",
+            {**_METRICS, "metrics": ["bug_count", "test_count", "bug_severity_score"], "by": ["severity", "month"]},
+            "how the bugs and their severity moved",
+            ("overall", "severity"),
+        ),
+        Step(
+            "query_metrics",
+            {**_METRICS, "metrics": ["review_rate", "rejection_rate", "auto_acceptance_rate"], "by": ["month"]},
+            "how decisions moved",
+            ("review",),
+        ),
+        Step(
+            "query_metrics",
+            {**_METRICS, "metrics": ["bug_count"], "by": ["operating_system", "device_category"]},
+            "what the bugs were seen on",
+            ("devices",),
+        ),
+        Step(
+            "query_metrics",
+            {**_METRICS, "metrics": ["story_coverage", "pass_rate", "executions"], "by": ["feature"]},
+            "which features were run, and how their stories passed",
+            ("coverage",),
+        ),
         Step(
             "list_bugs",
             {**_RANGE, "levels": ["critical", "high"], "limit": 50},
@@ -78,7 +104,7 @@ QUALITY = Recipe(
             "list_bugs",
             {**_RANGE, "statuses": ["auto_accepted"], "limit": 50},
             "what nobody decided on",
-            ("overall", "review"),
+            ("review",),
         ),
         Step("list_bugs", {**_RANGE, "statuses": ["rejected"], "limit": 50}, "why bugs were rejected", ("review",)),
         Step("triage_queue", {"product_id": "$product"}, "what waits for a decision today", ("overall", "review")),
@@ -116,7 +142,7 @@ MEETING = Recipe(
         ),
     ),
     steps=(
-        Step("list_tests", {**_RANGE, "limit": 50}, "what was tested"),
+        Step("quality_report", _REPORT, "what was tested and found, and how it compares"),
         Step("get", {"id": "$product"}, "the product at a glance", kind="product"),
         Step(
             "list_bugs", {**_RANGE, "levels": ["critical", "high"], "limit": 50}, "the bugs that will be asked about"
@@ -170,7 +196,7 @@ DIGEST = Recipe(
         Step(
             "list_changes", {"product_id": "$product", "since": "$first", "limit": 100}, "what changed, in a digest"
         ),
-        Step("list_tests", {**_RANGE, "limit": 20}, "tests that ended"),
+        Step("quality_report", _REPORT, "the figures of the period beside those before"),
         Step("list_tests", {"product_id": "$product", "statuses": ["running"]}, "tests that run now"),
         Step(
             "list_bugs",
