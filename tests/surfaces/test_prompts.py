@@ -176,7 +176,7 @@ async def test_prompts_follow_the_tools(synced: Copy, tmp_path: Path) -> None:
         async with Client(f"{server.url}/mcp") as client:
             names = [known.name for known in (await client.list_prompts()).prompts]
             text = words(await client.get_prompt("weekly_digest", {}))
-    assert names == ["prepare_meeting", "weekly_digest"]
+    assert names == ["analyze_product_quality", "prepare_meeting", "weekly_digest"]
     assert [tool for tool, _ in calls(text)] == ["list_changes", "quality_report"]
 
 
