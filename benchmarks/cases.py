@@ -1,4 +1,4 @@
-"""The calls that are measured: every operation that reads, with arguments that exist in the store."""
+"""The calls that are measured: every operation that shows records, with arguments that exist in the store."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -12,8 +12,20 @@ from typing import Any, Literal, NamedTuple
 from testio_mcp.operations.paging import encode_cursor
 from testio_mcp.operations.registry import Operation, operations
 
-Group = Literal["page", "count", "summary", "search"]
-"""Pages of lists; lists that count what belongs to their records; all about one thing; searches and triage_queue."""
+Group = Literal[
+    "page",
+    "count",
+    "summary",
+    "search",
+    "product metrics",
+    "product metrics, every record",
+    "portfolio metrics",
+    "report",
+    "report, portfolio",
+]
+"""Pages of lists; lists that count what belongs to their records; all about one thing; searches and triage_queue;
+metrics of one product, over all time from kept counts and over a quarter, and over all time from every record;
+metrics of all products; reports on one product and on all."""
 
 _GROUPS: dict[str, Group] = {
     "list_people": "count",
@@ -28,11 +40,12 @@ _GROUPS: dict[str, Group] = {
 
 @dataclass(frozen=True)
 class Case:
-    """One call of an operation."""
+    """One call of an operation; `told` is its group where the operation has several."""
 
     name: str
     operation: str
     arguments: dict[str, Any]
+    told: Group | None = None
 
     @property
     def definition(self) -> Operation:
@@ -42,7 +55,8 @@ class Case:
     @property
     def group(self) -> Group:
         """Which targets it is held against."""
-        return _GROUPS.get(self.operation, "page" if self.operation.startswith("list_") else "summary")
+        usual: Group = "page" if self.operation.startswith("list_") else "summary"
+        return self.told or _GROUPS.get(self.operation, usual)
 
     @property
     def path(self) -> str:
@@ -134,7 +148,7 @@ def known_in(path: Path) -> Known:
 
 @lru_cache(maxsize=8)
 def cases_of(path: Path) -> MappingProxyType[str, Case]:
-    """All cases of a store, by name: pages of 20 where the operation is a list."""
+    """The cases of a store that show records, by name: pages of 20 where the operation is a list."""
     known = known_in(path)
     listed: dict[str, dict[str, dict[str, Any]]] = {
         "list_products": {"": {}},

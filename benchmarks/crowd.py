@@ -14,10 +14,10 @@ from benchmarks.report import Section, Target, table
 
 _LIMIT_MB = 150
 _ABOUT = """\
-One `testio-mcp serve --transport http` on the largest store, and clients that each ask every call of the first table
-once, all at the same time, in an order of their own: half of them over REST, the other half over MCP (there without
-the lists that are no tools by default). The figures are what the system tells of the server's process: memory that is
-resident, and the most that was."""
+One `testio-mcp serve --transport http` on the largest store, and clients that each ask every list, search and summary
+of the first table once, all at the same time, in an order of their own: half of them over REST, the other half over
+MCP (there without the lists that are no tools by default). The figures are what the system tells of the server's
+process: memory that is resident, and the most that was."""
 
 
 async def measure(path: Path, tests: int, folder: Path, clients: int) -> Section:

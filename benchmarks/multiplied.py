@@ -14,7 +14,17 @@ from pathlib import Path
 from sqlalchemy import Table
 
 from testio_mcp.database.search import SOURCES, Kind, document, slice_code
-from testio_mcp.database.tables import Bug, ChangeLog, Execution, Test, TestMetric, table_of
+from testio_mcp.database.tables import (
+    Bug,
+    ChangeLog,
+    Execution,
+    RollupCell,
+    RollupCount,
+    RollupMember,
+    Test,
+    TestMetric,
+    table_of,
+)
 from testio_mcp.database.tables.search import ALWAYS, NEVER
 from testio_mcp.database.types import utc_text
 from testio_mcp.sync.counts import ALL
@@ -120,7 +130,9 @@ def _slices() -> Iterator[str]:
 
 
 def _kept() -> Iterator[str]:
-    """Statements that count again what the sync keeps counts of."""
+    """Statements that count again what the sync keeps counts of, and remove the months that it makes anew."""
+    for table in (RollupCell, RollupCount, RollupMember):
+        yield f"DELETE FROM {table_of(table).name}"
     yield "DELETE FROM change_count"
     yield (
         "INSERT INTO change_count SELECT changed_at, run_id, product_id, entity, field, CASE "

@@ -13,9 +13,12 @@ from benchmarks import machine
 from benchmarks.accounts import BUGS_PER_TEST, PRODUCTS_EACH, copy_account
 from benchmarks.machine import talk
 from benchmarks.multiplied import multiply
+from testio_mcp.database.cache import PersistentCache
 from testio_mcp.database.migrate import HEAD, MIGRATIONS
+from testio_mcp.database.search import tidy
+from testio_mcp.sync.rollups import renew
 
-_EDITION = 2
+_EDITION = 3
 _MIDDLE = 40_000
 
 
@@ -32,7 +35,7 @@ async def store_with(tests: int) -> Path:
             multiply(await store_with(_MIDDLE), partial, tests // _MIDDLE)
         else:
             await copy_account(tests, partial)
-        _settle(partial)
+        await _settle(partial)
         partial.replace(path)
     return path
 
@@ -43,8 +46,13 @@ def _key() -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _settle(path: Path) -> None:
-    """Leave one file behind that nothing waits to be written to."""
+async def _settle(path: Path) -> None:
+    """Do what a sync ends with, and leave one file behind that nothing waits to be written to."""
+    async with PersistentCache(path) as store:
+        while await store.write(renew):
+            pass
+        while await store.write(tidy):
+            pass
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     with path.open("rb+") as file:
