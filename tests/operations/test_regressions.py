@@ -48,7 +48,8 @@ async def fixed(account: Account) -> int:
     product = account.world.product_ids[0]
     test = account.world.add_test(product, status="running")["id"]
     feature = next(iter(account.world.product_state(product).features))
-    bug = _report(account.world, test, feature, status="accepted")
+    reported = (NOW - timedelta(hours=3)).isoformat()
+    bug = _report(account.world, test, feature, status="accepted", reported_at=reported)
     await account.sync()
     await _mark_as_fixed(account, bug)
     await account.sync()
@@ -113,7 +114,6 @@ async def test_what_is_no_regression(account: Account, fixed: int) -> None:
     _report(world, test, feature, status="rejected")
     _report(world, test, feature, reported_at=(NOW - timedelta(hours=1)).isoformat())
     _report(world, world.add_test(product, status="cancelled")["id"], feature)
-    world.delete_bug(_report(world, test, feature))
     await account.sync()
 
     assert [one for one in await _regressions(account, limit=1_000) if one.fixed_bug_id == fixed] == []
@@ -121,6 +121,27 @@ async def test_what_is_no_regression(account: Account, fixed: int) -> None:
     again = _report(world, test, feature)
     await account.sync()
     assert [one.id for one in await _regressions(account, limit=1_000) if one.fixed_bug_id == fixed] == [again]
+
+    world.delete_bug(again)
+    await account.sync()
+    assert [one for one in await _regressions(account, limit=1_000) if one.fixed_bug_id == fixed] == []
+
+
+async def test_one_that_was_fixed_when_it_was_first_copied(account: Account) -> None:
+    world = account.world
+    product = world.product_ids[0]
+    feature = next(iter(world.product_state(product).features))
+    first, second = (world.add_test(product, status="running")["id"] for _ in range(2))
+    times = [(NOW - timedelta(hours=hours)).isoformat() for hours in (4, 3, 2, 1)]
+    _report(world, second, feature, reported_at=times[0])
+    old = _report(world, first, feature, status="accepted", fixed=True, reported_at=times[1])
+    _report(world, first, feature, reported_at=times[2])
+    again = _report(world, second, feature, reported_at=times[3])
+    await account.sync()
+
+    (found,) = (one for one in await _regressions(account, limit=1_000) if one.fixed_bug_id == old)
+
+    assert (found.id, found.fixed_at) == (again, None)
 
 
 async def test_the_last_reports_come_first_and_each_once(account: Account, fixed: int) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from testio_mcp.api.vocabulary import AUTO_ACCEPT_DAYS, TEST_STATUSES
 from testio_mcp.sandbox import SECRET_MARK, World
 from testio_mcp.sandbox.catalog import REJECT_REASONS, Payload
+from testio_mcp.sandbox.fixes import found_again
 from testio_mcp.sandbox.records_runs import runs_of
 from testio_mcp.sandbox.state import surviving
 
@@ -108,6 +109,22 @@ def test_a_rejection_shows_as_a_comment_that_begins_with_the_reason() -> None:
     rejected = [bug for record in everything(world) for bug in [record] if bug.get("status") == "rejected"]
     assert rejected
     assert all(bug["comments"][-1]["body"].startswith(openings) for bug in rejected)
+
+
+def test_some_decided_bugs_are_fixed_and_some_of_those_come_back_in_a_later_test() -> None:
+    world = World(now=NOW)
+    facts = [
+        bug for pid in world.product_ids for n in world.numbers_of(pid) for bug in world.visible_bugs(world.facts(n))
+    ]
+    fixed = {bug.id for bug in facts if world.bug(bug.id).get("fixed")}
+    assert 0.01 < len(fixed) / len(facts) < 0.08
+    assert {world.bug_status(world.bug_facts(number)) for number in fixed} == {"accepted"}
+    pairs = [(bug, first) for bug in facts if (first := found_again(world, bug))]
+    assert 0 < len(pairs) < len(fixed)
+    for again, first in pairs:
+        assert first.id in fixed and first.feature_id == again.feature_id
+        assert first.test.number < again.test.number and first.reported < again.reported
+        assert world.bug(again.id)["title"] in world.bug(first.id)["title"]
 
 
 def test_executions_follow_their_test() -> None:
