@@ -28,6 +28,7 @@ async def _known_ids(path: Path) -> dict[str, int]:
 
 async def test_schemathesis_finds_no_fault(own_copy: Copy, tmp_path: Path) -> None:
     environment = own_copy.environment | {"TESTIO_HTTP_REQUESTS_PER_MINUTE": "0", "TESTIO_LOG_LEVEL": "ERROR"}
+    environment["TESTIO_EXPORT_DIR"] = str(tmp_path / "exports")
     known = await _known_ids(own_copy.path)
     hooks = {
         "KNOWN_IDS": json.dumps(known),

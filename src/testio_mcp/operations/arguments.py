@@ -28,6 +28,8 @@ def split_list(value: object) -> object:
     if isinstance(value, str):
         inner = value.strip().removeprefix("[").removesuffix("]")
         return [part.strip().strip("\"'") for part in inner.split(",") if part.strip()]
+    if isinstance(value, bool) or (isinstance(value, list | tuple) and any(isinstance(item, bool) for item in value)):
+        raise ValueError("true and false are not what it lists")
     if isinstance(value, list | tuple):
         return [part for item in value for part in (split_list(item) if isinstance(item, str) else [item])]  # type: ignore[attr-defined]
     return [] if value is None else [value]

@@ -204,6 +204,7 @@ _MODULES = (
     "compare",
     "readiness",
     "quality.report",
+    "quality.files",
     "custom_reports",
     "custom_report_summary",
     "case_results",

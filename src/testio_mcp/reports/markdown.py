@@ -22,9 +22,8 @@ def text(report: Report) -> str:
     lines.append("\n".join(f"- **{inert(name)}:** {inert(value)}" for name, value in words.facts(report)))
     for section in report.sections:
         lines += _section(section, zone)
-    if report.definitions:
-        told = "\n".join(f"- **{inert(word.name)}:** {inert(word.text)}" for word in report.definitions)
-        lines += ["## Definitions", told]
+    if told := list(_definitions(report)):
+        lines += ["## Definitions", "\n".join(told)]
     return "\n\n".join(lines) + "\n"
 
 
@@ -43,7 +42,6 @@ def _section(section: Section, zone: words.Zone) -> Iterable[str]:
         yield "\n".join(_finding(finding) for finding in section.findings)
     if section.figures:
         yield _table(["Figure", "Value", "Health", "Change"], [_figure(figure) for figure in section.figures], {1})
-        yield "\n".join(_meaning(figure) for figure in section.figures)
     for table in words.tables_of(section):
         yield from _records(table, zone)
 
@@ -57,6 +55,15 @@ def _figure(figure: Figure) -> list[str]:
     health = words.HEALTH[figure.health] if figure.health else ""
     value = words.number(figure.value, figure.unit)
     return [inert(figure.label), inert(value), health, inert(words.change(figure) or "")]
+
+
+def _definitions(report: Report) -> Iterable[str]:
+    """What the numbers mean, each once: those of the figures with their rules and the way to their records."""
+    figures = {figure.name: figure for section in report.sections for figure in section.figures}
+    yield from map(_meaning, figures.values())
+    for word in report.definitions:
+        if word.name not in figures:
+            yield f"- **{inert(word.name)}:** {inert(word.text)}"
 
 
 def _meaning(figure: Figure) -> str:

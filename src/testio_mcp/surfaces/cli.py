@@ -16,8 +16,9 @@ from testio_mcp.errors import ApiError, TestioError
 from testio_mcp.surfaces.account import importing, registry
 from testio_mcp.surfaces.commands import database, run_commands
 from testio_mcp.surfaces.logs import adopt, log_to_stderr
+from testio_mcp.surfaces.report_files import is_report, keep, place_of
 from testio_mcp.surfaces.signatures import Wish, command, in_commands
-from testio_mcp.surfaces.terminal import progress, show, talk
+from testio_mcp.surfaces.terminal import progress, show, show_report, talk
 
 if TYPE_CHECKING:
     from testio_mcp.app import App
@@ -39,6 +40,7 @@ _GROUPS = {
     "tests": "Exploratory tests.",
     "executions": "Runs of user stories by testers.",
     "bugs": "Bugs, their decisions and their devices.",
+    "report": "Reports, to read here or as files.",
     "problems": "Records that could not be copied.",
 }
 logger = logging.getLogger(__name__)
@@ -128,6 +130,9 @@ def _command_of(operation: "Operation") -> Any:
         if wish.mode == "watch":
             asyncio.run(_watch(operation, wish.arguments))
             return
+        if is_report(operation):
+            _report(operation, wish)
+            return
         if wish.options.get("to", "stdout") != "stdout" or "output" in wish.options:
             asyncio.run(_send(wish))
             return
@@ -139,6 +144,20 @@ def _command_of(operation: "Operation") -> Any:
             raise typer.Exit(INCOMPLETE)
 
     return command(operation, answer)
+
+
+def _report(operation: "Operation", wish: Wish) -> None:
+    """Print a report, or write it to a file."""
+    output = wish.options.get("output")
+    # Before anything is asked: a name that leads elsewhere is wrong whatever the answer.
+    place = None if output is None else place_of(output)
+    answer = asyncio.run(_ask(operation, wish.arguments))
+    if place is not None:
+        talk(f"The report is in {keep(answer, *place)}.")
+    elif wish.form == "json":
+        show(answer, "json")
+    else:
+        show_report(answer, wish.form)
 
 
 async def _watch(operation: "Operation", arguments: Mapping[str, object]) -> None:

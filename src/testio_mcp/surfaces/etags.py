@@ -17,11 +17,12 @@ CLOCK_SECONDS = 300
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
 
 
-async def entity_tag(app: App, operation: Operation, request: Request) -> str | None:
+async def entity_tag(app: App, operation: Operation, request: Request, form: str = "") -> str | None:
     """The tag of the answer to a question, without asking it; None when the answer must not be kept.
 
     What is too old is refreshed first, as it is before every answer: a client that has the newest answer keeps the
-    copy fresh like any other. The tag is weak: the same answer may travel compressed or not.
+    copy fresh like any other. The tag is weak: the same answer may travel compressed or not, and a report with the
+    same numbers names another moment at which it was made. `form` is the kind of file that the client wants.
     """
     if not operation.idempotent:
         return None
@@ -31,7 +32,7 @@ async def entity_tag(app: App, operation: Operation, request: Request) -> str | 
         return None
     clock = int(time.time() // CLOCK_SECONDS)
     settings = app.settings.model_dump_json()  # secrets are masked in it
-    parts = (__version__, settings, version, str(clock), request.url.path, request.url.query)
+    parts = (__version__, settings, version, str(clock), request.url.path, request.url.query, form)
     return f'W/"{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:32]}"'
 
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import uvicorn
 from fastapi import FastAPI
 from mcp.server.transport_security import TransportSecuritySettings
-from starlette.middleware.gzip import GZipMiddleware
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from testio_mcp import __version__
@@ -22,6 +22,7 @@ from testio_mcp.surfaces.connections import patient
 from testio_mcp.surfaces.gate import MAX_BODY_BYTES, MCP_PATH, Gate, own_hosts
 from testio_mcp.surfaces.mcp import TestioServer
 from testio_mcp.surfaces.ports import is_loopback, port_taken, shown
+from testio_mcp.surfaces.report_files import XLSX
 from testio_mcp.surfaces.terminal import talk
 from testio_mcp.surfaces.tools import configured
 from testio_mcp.sync.engine import SyncOptions
@@ -107,7 +108,8 @@ def _routes(account: Account, mcp_server: TestioServer) -> ASGIApp:
     app = rest_app(account, lifespan)
     app.router.routes.extend(mcp_app.routes)
     # No answer holds a secret that its length could give away.
-    zipped = GZipMiddleware(app, _ZIPPED_FROM_BYTES, _ZIP_LEVEL)
+    zipped_already = (*DEFAULT_EXCLUDED_CONTENT_TYPES, XLSX)
+    zipped = GZipMiddleware(app, _ZIPPED_FROM_BYTES, _ZIP_LEVEL, exclude_content_types=zipped_already)
 
     async def routes(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] == MCP_PATH:

@@ -34,6 +34,7 @@ from testio_mcp.surfaces.completions import completion
 from testio_mcp.surfaces.logs import masked
 from testio_mcp.surfaces.prompts import prompt, prompts
 from testio_mcp.surfaces.replies import failure, room, said, success
+from testio_mcp.surfaces.report_files import is_report
 from testio_mcp.surfaces.resources import resource, resources, templates
 from testio_mcp.surfaces.tools import Toolbox, in_tools
 
@@ -139,7 +140,12 @@ class TestioServer(MCPServer[None]):
         operation, given = self._toolbox.asked(name, arguments)
         app = await self._account.app()
         report = _progress_to(context)
-        answer = said(await operation.answer(app, given, report, room))
+        found = await operation.answer(app, given, report, room)
+        if is_report(operation):
+            from testio_mcp.surfaces.report_replies import reply
+
+            return reply(found)
+        answer = said(found)
         if size(answer) > REPLY_BYTES and "limit" in operation.arguments.model_fields and operation.idempotent:
             count = fitting_page(answer)
             answer = said(await operation.answer(app, {**given, "limit": count}, report))

@@ -1,13 +1,15 @@
 """The registry in OpenAPI's words, from the same schemas that MCP clients read."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pydantic import BaseModel
 
 from testio_mcp.operations.registry import Operation
+from testio_mcp.surfaces.report_files import JSON, MEDIA_TYPES, is_report
 
 _NO_NUL = "^[^\\u0000]*$"
+_NUMBERS = r"^(\[?[0-9]{1,18}(,[0-9]{1,18})*\]?)?$"
 _LIST = "Give it several times, or once with commas."
 _PROBLEMS = {
     401: "The bearer token is missing or wrong.",
@@ -26,6 +28,15 @@ _PROBLEMS = {
 _RETRY = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
 _TAG = {"ETag": {"description": "Send it as If-None-Match next time.", "schema": {"type": "string"}}}
 _LINK = {"Link": {"description": 'The next page, as <address>; rel="next".', "schema": {"type": "string"}}}
+
+_FILE = {"Content-Disposition": {"description": "The name of the file.", "schema": {"type": "string"}}}
+_FORMAT = {
+    "name": "format",
+    "in": "query",
+    "required": False,
+    "description": "What kind of file to send; without it, the Accept header says so. Files have all details.",
+    "schema": {"type": "string", "enum": list(MEDIA_TYPES)},
+}
 
 
 class ErrorDetail(BaseModel):
@@ -51,9 +62,19 @@ def responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
     if operation.method == "GET":
         headers = (_TAG if operation.idempotent else {}) | (_LINK if operation.item else {})
         known[200] = {"description": operation.summary, "headers": headers}
+        if is_report(operation):
+            known[200] |= {"headers": headers | _FILE, "content": dict(_files())}
         if operation.idempotent:
             known[304] = {"description": "The answer that the client has is the newest.", "headers": _TAG}
     return known
+
+
+def _files() -> Iterator[tuple[str, dict[str, Any]]]:
+    """What a report may be besides JSON, by its media type."""
+    for form, media_type in MEDIA_TYPES.items():
+        if form != JSON:
+            is_text = media_type.startswith("text/")
+            yield media_type, {"schema": {"type": "string"} | ({} if is_text else {"format": "binary"})}
 
 
 def described(operation: Operation) -> dict[str, Any]:
@@ -66,15 +87,26 @@ def described(operation: Operation) -> dict[str, Any]:
         in_path = f"{{{name}}}" in operation.path
         if operation.method == "POST" and not in_path:
             value = _value(operation, name, about)
-            body["properties"][name] = value if name in required else {"anyOf": [value, {"type": "null"}]}
+            forms = [value, *_single(value), *([] if name in required else [{"type": "null"}])]
+            body["properties"][name] = value if len(forms) == 1 else {"anyOf": forms}
         else:
             parameters.append(_parameter(operation, name, about, in_path=in_path, required=name in required))
+    if is_report(operation):
+        parameters.append(_FORMAT)
     extra: dict[str, Any] = {"parameters": parameters} if parameters else {}
     if operation.method == "POST":
         if needed := [name for name in required if name in body["properties"]]:
             body["required"] = needed
         extra["requestBody"] = {"required": bool(needed), "content": {"application/json": {"schema": body}}}
     return extra
+
+
+def _single(value: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is taken in place of a list: one value, and several in one text."""
+    inner = value.get("items")
+    if inner is None:
+        return []
+    return [inner, {"type": "string", "pattern": _NUMBERS}] if inner.get("type") == "integer" else [inner]
 
 
 def _parameter(

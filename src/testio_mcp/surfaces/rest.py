@@ -23,6 +23,8 @@ from testio_mcp.surfaces.etags import entity_tag, is_known
 from testio_mcp.surfaces.logs import masked
 from testio_mcp.surfaces.openapi import completed, responses
 from testio_mcp.surfaces.problems import problem
+from testio_mcp.surfaces.report_files import JSON, asked_for, is_report, whole, written
+from testio_mcp.surfaces.report_files import headers as headers_of
 
 PREFIX = "/api"
 
@@ -110,10 +112,15 @@ def _endpoint(account: Account, operation: Operation) -> Callable[[Request], Awa
 async def _answer(app: App, operation: Operation, request: Request) -> Response:
     """The answer to a question, or that the client has it already."""
     arguments = _with_path(_query(request), request)
-    tag = await entity_tag(app, operation, request)
-    headers = {"ETag": tag} if tag else {}
+    form = asked_for(arguments, request.headers.get("accept")) if is_report(operation) else JSON
+    tag = await entity_tag(app, operation, request, form)
+    headers = ({"ETag": tag} if tag else {}) | ({"Vary": "Accept"} if is_report(operation) else {})
     if tag and is_known(tag, request.headers.get("if-none-match")):
         return Response(status_code=304, headers=headers)
+    if form != JSON:
+        answer = repair(await operation.answer(app, whole(operation, arguments)))
+        content = await asyncio.to_thread(written, answer, form)
+        return Response(content, headers=headers | headers_of(answer, form))
     answer = repair(await operation.answer(app, arguments))
     if cursor := answer.get("next_cursor"):
         headers["Link"] = f'<{_next_page(request, cursor)}>; rel="next"'

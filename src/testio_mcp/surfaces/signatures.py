@@ -14,6 +14,7 @@ import typer
 from testio_mcp.errors import BadInput
 from testio_mcp.surfaces.account import registry
 from testio_mcp.surfaces.columns import chosen, fields_of, known_columns
+from testio_mcp.surfaces.report_files import is_report, whole
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -45,6 +46,19 @@ OPTIONS: dict[str, dict[str, Any]] = {
     }
 }
 """Options that only the command line has: where an answer goes, by operation and name."""
+REPORT_OPTIONS: dict[str, Any] = {
+    "output": Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Write all of it to a file below the current directory, or TESTIO_EXPORT_DIR, that ends with .html, "
+            ".md, .xlsx, .zip (CSV) or .json.",
+            metavar="FILE",
+        ),
+    ]
+}
+"""Options of every operation whose answer is a report."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +76,14 @@ def command(operation: "Operation", run: Callable[[Wish], None]) -> Callable[...
     """A function that Typer can register; it calls `run` with what was wished for."""
     fields = operation.arguments.model_fields
     modes, options = MODES.get(operation.name, {}), OPTIONS.get(operation.name, {})
+    known_forms = FORMATS
+    if is_report(operation):
+        options = REPORT_OPTIONS
+        known_forms = {name: about for name, about in FORMATS.items() if name != "csv"}
 
     def call(**given: Any) -> None:
         arguments = {name: value for name, value in given.items() if name in fields and value not in (None, [])}
-        forms = [form for form in FORMATS if given[f"as_{form}"]]
+        forms = [form for form in known_forms if given[f"as_{form}"]]
         if len(forms) > 1:
             raise BadInput(f"--{forms[0]} and --{forms[1]} exclude each other.", "Give one of them.")
         columns: list[str] = []
@@ -73,13 +91,17 @@ def command(operation: "Operation", run: Callable[[Wish], None]) -> Callable[...
             columns = chosen(given["columns"], operation.item)
             arguments["fields"] = fields_of(columns)
         more = {name: given[name] for name in options if given[name] is not None}
+        if is_report(operation) and "output" in more:
+            if forms:
+                raise BadInput(f"--{forms[0]} and --output exclude each other.", "The end of the name says the kind.")
+            arguments = whole(operation, arguments)
         mode = next((mode for mode in modes if given[f"as_{mode}"]), None)
         run(Wish(arguments, forms[0] if forms else None, tuple(columns), mode, more))
 
     parameters = [_parameter(name, field) for name, field in fields.items()]
     if operation.item is not None:
         parameters.append(_columns(operation.item))
-    parameters += [_flag(name, about) for name, about in (*FORMATS.items(), *modes.items())]
+    parameters += [_flag(name, about) for name, about in (*known_forms.items(), *modes.items())]
     parameters += [_keyword(name, option, None) for name, option in options.items()]
     signature = inspect.Signature(sorted(parameters, key=lambda parameter: parameter.default is None))
     call.__name__ = operation.name

@@ -49,6 +49,19 @@ def show(answer: Mapping[str, Any], form: Form | None = None, columns: Sequence[
     _talk_about(answer, left_out)
 
 
+def show_report(answer: Mapping[str, Any], form: Form | None = None) -> None:
+    """Print a report to stdout: laid out on a terminal, as Markdown when piped or asked for."""
+    from testio_mcp.surfaces.report_files import written
+
+    text = written(answer, "md").decode()
+    if form is None and sys.stdout.isatty():
+        from rich.markdown import Markdown
+
+        Console().print(Markdown(text, hyperlinks=False))
+    else:
+        _write(text)
+
+
 def _write(text: str) -> None:
     sys.stdout.buffer.write(text.rstrip("\n").encode(errors="replace") + b"\n")
     sys.stdout.buffer.flush()
