@@ -87,7 +87,7 @@ class MatrixTotals(BaseModel):
     not_tested: int
     without_story: int = Field(description="Runs of no known user story: they are in no cell.")
     pass_rate: float | None = Field(description="Passed, of all that passed, failed or were blocked.")
-    stories_tested: int = Field(description="Stories with a run that passed, failed or was blocked.")
+    stories_tested: int = Field(description="Stories with an execution, whatever became of it.")
     stories: int = Field(description="Stories of the product, or of the feature.")
     story_coverage: float | None = Field(description="stories_tested of stories.")
 
@@ -330,7 +330,7 @@ def _totals(groups: _Groups, stories: set[int]) -> dict[str, Any]:
     everything = Cell()
     for status, runs in number.items():
         everything.add(status, runs)
-    tested = len({story for story, _, status, _, _ in groups if status in RESULTS} & stories)
+    tested = len({story for story, *_ in groups} & stories)
     return {
         **everything.told(),
         "executions": everything.counts.total(),
