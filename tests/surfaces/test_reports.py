@@ -3,6 +3,8 @@
 import gzip
 import io
 import json
+import re
+import shlex
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from testio_mcp.reports.model import Report
 from testio_mcp.surfaces.budget import REPLY_BYTES, size
 from testio_mcp.surfaces.report_files import file_name, is_report
 from testio_mcp.surfaces.report_replies import reply
+from testio_mcp.surfaces.signatures import command_of
 from tests.reports.sample import HOSTILE, sample
 from tests.surfaces.conftest import Cli, Copy
 from tests.surfaces.programs import command, http_server, stdio, text_of
@@ -101,6 +104,26 @@ async def test_command_prints_markdown_to_pipes_and_json_when_asked(synced: Copy
     assert (both.code, both.out) == (2, "")
     assert "--json and --output exclude each other" in both.err
     assert (await cli(synced.environment, *asked, "--csv")).code == 2
+
+
+async def test_every_command_that_a_printed_report_shows_can_be_run(synced: Copy, cli: Cli) -> None:
+    for product in ([], ["--product", str(synced.product_id)]):
+        asked = ("report", "quality", *product, "--period", "this year", "--detail", "full")
+        shown = set(re.findall(r"\(`testio-mcp ([^`]+)`\)", (await cli(synced.environment, *asked)).out))
+        assert len(shown) > 20
+        for line in shown:
+            ended = await cli(synced.environment, *shlex.split(line), "--json")
+            assert ended.code == 0, f"{line}: {ended.err}"
+
+
+def test_what_is_no_question_of_ours_stays_as_it_is() -> None:
+    for text in ("", "unknown_thing a=1", "list_bugs text='open quote", "`rm -rf /`; echo"):
+        assert command_of(text) == text
+    told = "query_metrics metrics=bug_count filters=product=7 severity=critical period='2026-01-01 to 2026-02-01'"
+    assert command_of(told) == (
+        "testio-mcp metrics bug_count --filters product=7 --filters severity=critical "
+        "--period '2026-01-01 to 2026-02-01'"
+    )
 
 
 async def test_a_terminal_shows_tables_and_no_markup(synced: Copy, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Values stay text here. The operation validates them, so that an error reads the 
 
 import inspect
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
@@ -119,6 +120,29 @@ def in_commands(text: str) -> str:
     words = {name: operation.command for name, operation in registry().items()}
     text = re.sub(r"\bget (?=tells )", "'show' ", text)
     return re.sub(r"\b[a-z]+_[a-z_]+\b", lambda name: f"'{words[name[0]]}'" if name[0] in words else name[0], text)
+
+
+def command_of(question: str) -> str:
+    """A question such as `list_bugs status=open` as a command that can be pasted; anything else as it is."""
+    try:
+        name, *words = shlex.split(question)
+        operation = registry()[name]
+    except (ValueError, KeyError):
+        return question
+    fields = operation.arguments.model_fields
+    line, option = ["testio-mcp", *operation.command.split()], ""
+    for word in words:
+        name, _, value = word.partition("=")
+        if name not in fields:  # one more value of a list
+            name, value = option, word
+        option = name
+        if name in fields and fields[name].is_required():
+            line.append(value)
+        elif value in ("true", "false"):
+            line.append(f"--{'' if value == 'true' else 'no-'}{_dashed(name)}")
+        else:
+            line += [f"--{_dashed(name)}", value]
+    return shlex.join(line)
 
 
 def _parameter(name: str, field: "FieldInfo") -> inspect.Parameter:

@@ -50,16 +50,30 @@ def show(answer: Mapping[str, Any], form: Form | None = None, columns: Sequence[
 
 
 def show_report(answer: Mapping[str, Any], form: Form | None = None) -> None:
-    """Print a report to stdout: laid out on a terminal, as Markdown when piped or asked for."""
+    """Print a report to stdout: laid out on a terminal, as Markdown when piped or asked for.
+
+    The questions in it are commands here.
+    """
     from testio_mcp.surfaces.report_files import written
 
-    text = written(answer, "md").decode()
+    text = written(_with_commands(answer), "md").decode()
     if form is None and sys.stdout.isatty():
         from rich.markdown import Markdown
 
         Console().print(Markdown(text, hyperlinks=False))
     else:
         _write(text)
+
+
+def _with_commands(value: Any) -> Any:
+    from testio_mcp.surfaces.signatures import command_of
+
+    if isinstance(value, Mapping):
+        return {
+            name: command_of(item) if name == "query" and isinstance(item, str) else _with_commands(item)
+            for name, item in value.items()
+        }
+    return [_with_commands(item) for item in value] if isinstance(value, list) else value
 
 
 def _write(text: str) -> None:
