@@ -212,6 +212,9 @@ async def test_kinds_that_there_are_not_are_named(web: httpx2.AsyncClient, query
 async def test_only_reports_have_a_format(web: httpx2.AsyncClient) -> None:
     assert_problem(await web.get("/api/tests?format=html"), 422, "bad_input")
     assert (await web.get("/api/tests", headers={"Accept": BROWSER})).headers["content-type"] == "application/json"
+    assert (await web.get("/docs")).text.count("<code>format</code>") == len(
+        [operation for operation in operations().values() if is_report(operation)]
+    )
     document = (await web.get("/openapi.json")).json()
     for name, operation in operations().items():
         route = document["paths"][f"/api{operation.path}"][operation.method.lower()]

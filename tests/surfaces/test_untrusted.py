@@ -155,7 +155,7 @@ def hints(tool: Tool) -> ToolAnnotations:
 
 def questions(it: Steered, tool: Tool) -> Iterator[dict[str, Any]]:
     """Arguments for every tool, from its schema; a required argument that nobody knows a value for is a mistake."""
-    known = {f"{kind}_id": ids[0] for kind, ids in it.ids.items()}
+    known: dict[str, Any] = {f"{kind}_id": ids[0] for kind, ids in it.ids.items()}
     known |= {"query": MARK, "metrics": "bug_count", "name": "report.json"}
     if tool.name == "get":
         kinds = tool.input_schema["properties"]["kind"]["enum"]

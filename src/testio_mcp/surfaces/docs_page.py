@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from testio_mcp import __version__
 from testio_mcp.operations.registry import Operation
+from testio_mcp.surfaces.report_files import FORMAT, is_report
 
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
@@ -31,11 +32,14 @@ def docs_page(operations: Iterable[Operation], prefix: str) -> str:
 
 def _section(operation: Operation, prefix: str) -> str:
     schema = operation.input_schema
+    arguments = dict(schema.get("properties", {}))
+    if is_report(operation):
+        arguments["format"] = {"type": "string", "description": FORMAT}
     rows = "".join(
         f"<tr><td><code>{escape(name)}</code></td><td>{escape(_kind(about))}"
         f"{' (required)' if name in schema.get('required', []) else ''}</td>"
         f"<td>{escape(about.get('description', ''))}</td></tr>"
-        for name, about in schema.get("properties", {}).items()
+        for name, about in arguments.items()
     )
     table = f"<table><tr><th>argument</th><th>type</th><th>meaning</th></tr>{rows}</table>" if rows else ""
     examples = "".join(f"<p>{_example(operation, prefix, dict(example))}</p>" for example in operation.examples)

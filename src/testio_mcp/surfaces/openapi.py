@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from testio_mcp.operations.registry import Operation
-from testio_mcp.surfaces.report_files import JSON, MEDIA_TYPES, is_report
+from testio_mcp.surfaces.report_files import FORMAT, JSON, MEDIA_TYPES, is_report
 
 _NO_NUL = "^[^\\u0000]*$"
 _NUMBERS = r"^(\[?[0-9]{1,18}(,[0-9]{1,18})*\]?)?$"
@@ -34,7 +34,7 @@ _FORMAT = {
     "name": "format",
     "in": "query",
     "required": False,
-    "description": "What kind of file to send; without it, the Accept header says so. Files have all details.",
+    "description": FORMAT,
     "schema": {"type": "string", "enum": list(MEDIA_TYPES)},
 }
 

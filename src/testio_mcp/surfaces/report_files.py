@@ -22,6 +22,8 @@ MEDIA_TYPES: Mapping[str, str] = {
     "zip": "application/zip",
 }
 """How each kind of file is called over HTTP. The first is what clients get that ask for none of them."""
+FORMAT = f"Any of {', '.join(MEDIA_TYPES)}; without it, the Accept header says which. Files have all details."
+"""What the argument `format` of a report means."""
 # The page needs its own styles and nothing else; nothing in it runs, is sent or is framed.
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
