@@ -126,7 +126,7 @@ def _is_unexported(walked: Walked, _: Said) -> Any:
 
 
 async def _missing(ask: Ask, _: Said) -> Any:
-    problems = await ask.items("list_problems")
+    problems = (await ask("get_status"))["newest_problems"]
     return [(problem["resource"], problem["product"], problem["reason"][:16]) for problem in problems]
 
 

@@ -39,7 +39,7 @@ _YEAR = re.compile(r"\s*\d{4}-\d\d-\d\d")
 _UNSTORABLE = re.compile("[\\ud800-\\udfff\\x00]")
 AsList = BeforeValidator(split_list)
 Ids = Annotated[list[int], AsList]
-Fields = Annotated[list[str], AsList, Field(description="Return only these fields; all when left out.")]
+Fields = Annotated[list[str], AsList, Field(description="Only these fields; all when left out.")]
 
 
 def is_storable(value: object) -> bool:

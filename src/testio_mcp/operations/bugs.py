@@ -27,9 +27,9 @@ BugStatus = Literal[
 ]
 Sort = Literal["newest", "oldest"]
 _DECIDED = frozenset({"accepted", "auto_accepted", "rejected"})
-Levels = Annotated[list[Level], AsList, Field(description="Levels; visual, content and other kinds have none.")]
+Levels = Annotated[list[Level], AsList, Field(description="Kinds but functional have none.")]
 Statuses = Annotated[
-    list[BugStatus], AsList, Field(description="open: nobody decided yet; question: the customer asked.")
+    list[BugStatus], AsList, Field(description="open: undecided; question: the customer asked.")
 ]
 
 _BUGS, _TESTS, _DEVICES = table_of(Bug), table_of(Test), table_of(BugDevice)
@@ -196,30 +196,30 @@ def list_bugs(
     product_id: Annotated[int | None, Field(description="Only this product; list_products shows the ids.")] = None,
     test_ids: Annotated[Ids, Field(description="Only these tests; list_tests shows the ids.")] = [],  # noqa: B006
     feature_ids: Annotated[Ids, Field(description="Only these features; list_features shows the ids.")] = [],  # noqa: B006
-    reporters: Annotated[list[str], AsList, Field(description="Full names of testers, as list_people shows.")] = [],  # noqa: B006
+    reporters: Annotated[list[str], AsList, Field(description="Full names, as list_people shows.")] = [],  # noqa: B006
     levels: Levels = [],  # noqa: B006
     kinds: Annotated[list[BugKind], AsList, Field(description="Kinds of bugs.")] = [],  # noqa: B006
     statuses: Statuses = [],  # noqa: B006
-    known: Annotated[bool | None, Field(description="Only bugs tagged as known, or only those that are not.")] = None,
-    exported: Annotated[bool | None, Field(description="Only bugs exported to a tracker, or only others.")] = None,
-    rejection_reason: Annotated[str | None, Field(description="Part of the reason, such as duplicate.")] = None,
-    device: Annotated[str | None, Field(description="Part of the device's name.")] = None,
-    device_category: Annotated[str | None, Field(description="Part of the category, such as phone.")] = None,
-    operating_system: Annotated[str | None, Field(description="Part of its name, such as ios.")] = None,
-    browser: Annotated[str | None, Field(description="Part of the browser's name.")] = None,
-    test_environment_id: Annotated[int | None, Field(description="Only bugs of tests on this environment.")] = None,
-    reported_from: Annotated[date | None, Field(description="Reported on or after this day.")] = None,
-    reported_to: Annotated[date | None, Field(description="Reported on or before this day.")] = None,
-    end_from: Annotated[date | None, Field(description="Of tests that ended on or after this day.")] = None,
-    end_to: Annotated[date | None, Field(description="Of tests that ended on or before this day.")] = None,
-    text: Annotated[str | None, Field(description="Words that all occur in it; search ranks and shows them.")] = None,
-    sort: Annotated[Sort, Field(description="By report; by end of test with end_from or end_to.")] = "newest",
+    known: Annotated[bool | None, Field(description="Tagged as known, or not.")] = None,
+    exported: Annotated[bool | None, Field(description="Exported to a tracker, or not.")] = None,
+    rejection_reason: Annotated[str | None, Field(description="Part of it, such as duplicate.")] = None,
+    device: Annotated[str | None, Field(description="Part of its name.")] = None,
+    device_category: Annotated[str | None, Field(description="Part of it, such as phone.")] = None,
+    operating_system: Annotated[str | None, Field(description="Part of it, such as ios.")] = None,
+    browser: Annotated[str | None, Field(description="Part of its name.")] = None,
+    test_environment_id: Annotated[int | None, Field(description="Of tests on this environment.")] = None,
+    reported_from: Annotated[date | None, Field(description="First day of the report.")] = None,
+    reported_to: Annotated[date | None, Field(description="Last day of the report.")] = None,
+    end_from: Annotated[date | None, Field(description="First day of the end of the test.")] = None,
+    end_to: Annotated[date | None, Field(description="Last day of the end of the test.")] = None,
+    text: Annotated[str | None, Field(description="Words that all occur in it.")] = None,
+    sort: Annotated[Sort, Field(description="By report; with end_from or end_to by end of test.")] = "newest",
     cursor: Cursor = None,
     limit: Annotated[int, Field(ge=1, le=100, description="Bugs per page, 1 to 100.")] = 20,
 ) -> BugPage:
     """List bugs by product, test, feature, tester, severity, status, device or date.
 
-    get tells all about one bug. For what needs a decision now use triage_queue, to find words use search.
+    triage_queue has what needs a decision now, search finds words.
     """
     given = _values(locals())
     order = _order(given, sort)

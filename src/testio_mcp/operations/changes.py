@@ -86,7 +86,7 @@ async def list_changes(
     app: App,
     since: Annotated[
         datetime | None,
-        Field(description="Changes found since this day or moment (2026-11-01 or 2026-11-01T08:00:00Z)."),
+        Field(description="Found since this day or moment (2026-11-01 or 2026-11-01T08:00:00Z)."),
     ] = None,
     run_id: Annotated[int | None, Field(ge=1, description="Only those of one sync run; get_status shows it.")] = None,
     reader: Annotated[
@@ -103,8 +103,7 @@ async def list_changes(
 ) -> ChangePage:
     """Tell what changed in the account: new tests and bugs, new statuses, dates, decisions, and what is gone.
 
-    Without since, run_id or reader, the changes of the last 24 hours. A moment is that of the sync that found the
-    change. What a first sync copies does not count as changed.
+    Without since, run_id or reader, those found in the last 24 hours. What a first sync copies is no change.
     """
     if reader and (cursor or since or run_id):
         raise BadInput("reader: goes with neither since, run_id nor cursor.", "Call again to see what comes next.")

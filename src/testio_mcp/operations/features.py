@@ -177,7 +177,7 @@ def list_features(
     tested: Annotated[bool | None, Field(description="false: only those that no test ever had.")] = None,
     untested_on: Annotated[
         str | None,
-        Field(description="Part of a system's name, such as ios: only features never run nor found broken on it."),
+        Field(description="Part of a system's name, such as ios: never run nor found broken on it."),
     ] = None,
     sort: Annotated[Sort, Field(description="By title, or newest first.")] = "title",
     cursor: Cursor = None,
@@ -185,8 +185,7 @@ def list_features(
 ) -> FeaturePage:
     """List the features of products with their numbers of user stories and bugs, and whether they were ever tested.
 
-    get tells all about one feature; list_bugs takes the ids as feature_ids, execution_matrix shows what its stories
-    came to.
+    list_bugs and list_tests take the ids as feature_ids.
     """
     given = {
         "product_id": product_id,

@@ -267,9 +267,8 @@ def execution_matrix(
 ) -> MatrixPage:
     """Show which user stories passed, failed or were blocked on which device, system, environment or test.
 
-    Use it to see what is covered, what is broken and what is flaky: a story is flaky on a column on which it both
-    passed and failed within the period. Each run counts once, with its first device. Runs that have not ended have
-    no date and are left out when one is given.
+    A story is flaky where it both passed and failed. Each run counts once, with its first device. Dates leave out
+    runs that have not ended.
     """
     product_id = _product_of(conn, product_id, test_id)
     scope = _Scope(test_id is not None, date_from is not None or date_to is not None)

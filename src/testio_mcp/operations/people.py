@@ -65,7 +65,7 @@ _listing = Listing(
 def list_people(
     conn: Connection,
     role: Annotated[
-        Role | None, Field(description="tester (reports bugs, runs stories) or contact (creates tests).")
+        Role | None, Field(description="tester or contact (who creates tests).")
     ] = None,
     text: Annotated[str | None, Field(description="Part of the name.")] = None,
     cursor: Cursor = None,
@@ -73,7 +73,7 @@ def list_people(
 ) -> PersonPage:
     """List testers and customer contacts by name, with what they did: bugs, executions, tests.
 
-    get tells all about one person; list_bugs takes the names as reporters, list_tests as contacts.
+    list_bugs takes the names as reporters, list_tests as contacts.
     """
     given = {"text": containing(text), "tester": role == "tester" or None, "contact": role == "contact" or None}
     return PersonPage.model_validate(_listing.page(conn, given, order="name", cursor=cursor, limit=limit))

@@ -70,6 +70,16 @@ _list = (
     .order_by(_letter.id.desc())
     .limit(bindparam("limit"))
 )
+NEWEST = 5
+"""How many problems the status shows."""
+
+
+def newest_problems(conn: Connection) -> list[Problem]:
+    """The problems that were met last."""
+    rows = conn.execute(_list, {"before": 2**63 - 1, "limit": NEWEST}).mappings()
+    return [Problem.model_validate(dict(row)) for row in rows]
+
+
 _about = select(select(func.count(_letter.id)).scalar_subquery(), as_of("products", "tests", "bugs"))
 _drifts = (
     select(_drift.resource, _drift.note, _drift.records, _drift.last_seen_at)
@@ -78,7 +88,7 @@ _drifts = (
 )
 
 
-@operation("/problems", command="problems list", toolset="sync", examples=({},))
+@operation("/problems", command="problems list", toolset="sync", examples=({},), by_default=False)
 def list_problems(
     conn: Connection,
     cursor: Cursor = None,

@@ -76,7 +76,7 @@ def list_products(
 ) -> ProductPage:
     """List the products with their numbers of tests, bugs and open bugs.
 
-    Start here: the ids are what list_tests takes as product_id.
+    Start here: most tools take the ids.
     """
     name, last_id = decode_cursor(cursor, str, int) if cursor else ("", -1)
     keys = {"name": name, "id": last_id, "limit": limit + 1, "now": datetime.now(UTC)}

@@ -70,10 +70,10 @@ def search(
     ] = [],  # noqa: B006 - never changed
     product_id: Annotated[int | None, Field(description="Only this product; list_products shows the ids.")] = None,
     date_from: Annotated[
-        date | None, Field(description="Bugs reported and tests ended on or after this day; no other kinds.")
+        date | None, Field(description="Bugs reported and tests ended from this day on; no other kinds.")
     ] = None,
     date_to: Annotated[
-        date | None, Field(description="Bugs reported and tests ended on or before this day; no other kinds.")
+        date | None, Field(description="Bugs reported and tests ended up to this day; no other kinds.")
     ] = None,
     raw: Annotated[
         bool,
@@ -86,8 +86,7 @@ def search(
 ) -> SearchPage:
     """Find words in products, features, user stories, tests, and bugs with their comments, best match first.
 
-    Use it when you know what a text says; list_bugs and list_tests filter by what a record is. Case and accents do
-    not matter. Of a word that is everywhere only the newest hits are ranked: scored says how many.
+    list_bugs and list_tests filter by what a record is. Of a word that is everywhere only the newest hits are ranked.
     """
     asked = read_query(query, raw=raw)
     among = Among(product_id, *bounds(Period(date_from, date_to), settings.zone))

@@ -10,6 +10,7 @@ from testio_mcp.app import App
 from testio_mcp.database.migrate import HEAD
 from testio_mcp.database.tables import DeadLetter, Product, ProductCount, SyncRun, table_of
 from testio_mcp.operations.paging import as_of
+from testio_mcp.operations.problems import NEWEST, Problem, newest_problems
 from testio_mcp.operations.registry import operation
 
 _run, _product, _count = table_of(SyncRun).c, table_of(Product).c, table_of(ProductCount).c
@@ -41,6 +42,7 @@ class Status(BaseModel):
     bugs: int
     open_bugs: int
     problems: int = Field(description="Records that could not be copied; the sync retries them.")
+    newest_problems: list[Problem] = Field(description=f"The newest {NEWEST} of them; list_problems shows all.")
     as_of: datetime | None = Field(description="The copy shows the account as of this moment.")
     last_run: RunSummary | None
 
@@ -70,9 +72,9 @@ _last_run = (
 
 @operation("/status", command="status", toolset="sync", open_world=False, examples=({},))
 async def get_status(app: App) -> Status:
-    """Tell what the local copy holds, how old it is and whether the last sync succeeded.
+    """Tell what the local copy holds, how old it is, and what could not be copied.
 
-    Use it when an answer looks old or empty; sync_data brings the copy up to date.
+    sync_data brings it up to date.
     """
 
     def read(conn: Connection) -> Status:
@@ -88,6 +90,7 @@ async def get_status(app: App) -> Status:
             bugs=sums[1],
             open_bugs=sums[2],
             problems=problems,
+            newest_problems=newest_problems(conn) if problems else [],
             as_of=moment,
             last_run=RunSummary(**last) if last else None,
         )

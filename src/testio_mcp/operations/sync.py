@@ -24,15 +24,14 @@ async def sync_data(
         list[Entity], AsList, Field(description=f"Any of {', '.join(get_args(Entity))}; all when left out.")
     ] = [],  # noqa: B006 - never changed
     accept_deletions: Annotated[
-        bool, Field(description="Believe a list that lost suspiciously many records (more than a fifth).")
+        bool, Field(description="Believe a list that lost more than a fifth of its records.")
     ] = False,
     dry_run: Annotated[bool, Field(description="Only tell what would be read.")] = False,
     report: Report = silent,
 ) -> SyncSummary:
     """Copy what is new or changed in the Test IO account into the local store.
 
-    Nothing is written to Test IO. Use it when get_status shows an old copy; every other tool reads the copy.
-    list_changes then tells what changed, list_problems what could not be copied.
+    Nothing is written to Test IO. Use it when get_status shows an old copy; list_changes then tells what changed.
     """
     moment = bounds(Period(since, None), app.settings.zone)[0]
     options = SyncOptions(tuple(product_ids), full, moment, frozenset(only), accept_deletions)

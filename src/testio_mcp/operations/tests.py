@@ -149,11 +149,11 @@ def list_tests(
     testing_types: Annotated[
         list[TestingType], AsList, Field(description=f"Any of {', '.join(get_args(TestingType))}.")
     ] = [],  # noqa: B006 - never changed
-    end_from: Annotated[date | None, Field(description="Ended on or after this day (YYYY-MM-DD).")] = None,
-    end_to: Annotated[date | None, Field(description="Ended on or before this day (YYYY-MM-DD).")] = None,
+    end_from: Annotated[date | None, Field(description="First day of the end (YYYY-MM-DD).")] = None,
+    end_to: Annotated[date | None, Field(description="Last day of the end (YYYY-MM-DD).")] = None,
     feature_ids: Annotated[Ids, Field(description="Only tests of these features; list_features shows the ids.")] = [],  # noqa: B006
     contacts: Annotated[
-        list[str], AsList, Field(description="Full names of people who created or submitted the tests.")
+        list[str], AsList, Field(description="Full names of who created or submitted them.")
     ] = [],  # noqa: B006 - never changed
     test_environment_id: Annotated[int | None, Field(description="Only tests on this environment.")] = None,
     sort: Annotated[Sort, Field(description="newest or oldest end first.")] = "newest",
@@ -162,8 +162,7 @@ def list_tests(
 ) -> TestPage:
     """List exploratory tests with their bug counts by level, newest end first.
 
-    Use it to find tests by product, status, type or date; get_test tells all about one of them. A test that has no
-    end yet (a draft) counts as newest and is left out when a date is given.
+    A test that has no end yet (a draft) counts as newest and is left out when a date is given.
     """
     begins, ends = bounds(Period(end_from, end_to), settings.zone)
     given = {

@@ -282,21 +282,18 @@ async def triage_queue(
         list[Level], AsList, Field(description=f"Any of {', '.join(get_args(Level))}; all when left out.")
     ] = [],  # noqa: B006 - never changed
     kinds: Annotated[list[BugKind], AsList, Field(description=f"Any of {', '.join(get_args(BugKind))}.")] = [],  # noqa: B006 - never changed
-    statuses: Annotated[list[Waiting], AsList, Field(description="open or question; both when left out.")] = [],  # noqa: B006 - never changed
-    reporters: Annotated[
-        list[str], AsList, Field(description="Only bugs reported by one of these people, by exact name.")
-    ] = [],  # noqa: B006 - never changed
+    statuses: Annotated[list[Waiting], AsList, Field(description="Any of open, question.")] = [],  # noqa: B006 - never changed
+    reporters: Annotated[list[str], AsList, Field(description="Full names, as list_people shows.")] = [],  # noqa: B006 - never changed
     due_within_days: Annotated[
-        int | None, Field(ge=0, le=365, description="Only what is due within so many days, or overdue; 0: overdue.")
+        int | None, Field(ge=0, le=365, description="Due within so many days, 0 to 365, or overdue.")
     ] = None,
     cursor: Cursor = None,
     limit: Annotated[int, Field(ge=1, le=100, description="Bugs per page, 1 to 100.")] = 20,
 ) -> TriagePage:
     """List the bugs that wait for a decision, most urgent first: by level, then by the time left.
 
-    An open bug or question is accepted automatically, and paid for, some days after the end of its test; what is past
-    that moment is marked overdue. Also tells how many accepted bugs are not exported yet. get tells all about one
-    bug; list_bugs finds bugs of any status.
+    The clock accepts an open bug or question, and it is paid for, some days after the end of its test. Also tells
+    what is accepted and not exported yet. list_bugs finds bugs of any status.
     """
     given: dict[str, Any] = {
         "statuses": statuses,

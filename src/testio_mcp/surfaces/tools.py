@@ -26,10 +26,10 @@ _LISTS = {
     "person": "list_people",
 }
 """Where the ids of each kind come from."""
-_ALIKE = {"cursor": "next_cursor of the page before.", "fields": "Return only these fields."}
+_ALIKE = {"cursor": "next_cursor of a page.", "fields": "Only these fields."}
 """Arguments that mean the same in every list."""
 _LINE_END = re.compile(r"(?<!\n)\n(?!\n)")
-_SAID_BY_NAME = re.compile(r"; list_[a-z_]+ shows the ids")
+_SAID_BY_NAME = re.compile(r"; list_[a-z_]+ shows the ids|; all when left out")
 
 
 class Toolbox:
@@ -106,7 +106,7 @@ class Toolbox:
         ids = f" {', '.join(lists)} give the ids." if lists else ""
         description = (
             f"Tell all about one record ({', '.join(self.kinds)}): details, numbers, what belongs to it.\n\n"
-            f"Use it when you know the record's id.{ids} Not for several records at once: lists answer that cheaper."
+            f"Use it when you know the record's id.{ids} For several records use lists."
         )
         return Tool(
             name=GET,
@@ -160,9 +160,11 @@ def _short(name: str, about: Mapping[str, Any]) -> dict[str, Any]:
     if words := [str(word) for word in about.get("enum") or about.get("items", {}).get("enum") or ()]:
         description = description.replace(f"Any of {', '.join(words)}", "Any of these")
         description = description.replace(f": {', '.join(words[:-1])} or {words[-1]}", "")
-    if "maximum" in about and "minimum" in about:
-        description = description.replace(f", {about['minimum']} to {about['maximum']}", "")
-    said = {("default", "False"), ("format", "date" if "YYYY-MM-DD" in description else "")}
+    said = {("default", "False"), ("minimum", "0"), ("minimum", "1"), ("minLength", "1"), ("maxLength", "100")}
+    if f"{about.get('minimum')} to {about.get('maximum')}" in description:
+        said |= {(end, str(about[end])) for end in ("minimum", "maximum")}
+    if re.search(r"\bday\b", description):
+        said |= {("format", "date"), ("format", "date-time")}
     return {key: value for key, value in about.items() if (key, str(value)) not in said} | {
         "description": description
     }

@@ -82,7 +82,7 @@ def query_metrics(
     conn: Connection,
     settings: Settings,
     metrics: Annotated[
-        list[str], AsList, Field(description="Such as test_count, bug_count, review_rate, pass_rate, active_testers.")
+        list[str], AsList, Field(description="Such as test_count, bug_count, review_rate, pass_rate.")
     ],
     by: Annotated[
         list[str],
@@ -90,20 +90,20 @@ def query_metrics(
         Field(description="Up to 3: product, feature, severity, tester, device, month ..."),
     ] = [],  # noqa: B006
     filters: Annotated[
-        list[str], AsList, Field(description="dimension=value,value: product=12, severity=critical, known=false.")
+        list[str], AsList, Field(description="dimension=value,value: product=12, severity=critical.")
     ] = [],  # noqa: B006
-    period: Annotated[str, Field(description="last 30 days, this quarter, YTD, 2026-Q3, 2026-W41, two days.")] = "",
-    time: Annotated[Time, Field(description="Period and buckets by end of test, or by report of bug.")] = "end",
+    period: Annotated[str, Field(description="last 30 days, this quarter, YTD, 2026-Q3, 2026-W41.")] = "",
+    time: Annotated[Time, Field(description="By end of test, or by report of bug.")] = "end",
     compare: Annotated[bool, Field(description="Also the previous period: _before and _change.")] = False,
     sort: Annotated[str, Field(description="A metric or dimension; -name turns it round.")] = "",
-    limit: Annotated[int, Field(ge=1, le=1000, description="Groups shown.")] = 50,
+    limit: Annotated[int, Field(ge=1, le=1000, description="Groups shown, 1 to 1000.")] = 50,
     show_tests: Annotated[bool, Field(description="Ids of up to 10 tests per group.")] = False,
     test_ids: Annotated[Ids, Field(description="Only these tests.")] = [],  # noqa: B006
     exclude_test_ids: Annotated[Ids, Field(description="Without these tests.")] = [],  # noqa: B006
 ) -> MetricTable:
     """Count and rate tests, bugs and executions by any dimension and period, with totals and definitions.
 
-    metric_capabilities lists all metrics and dimensions; list_tests and list_bugs show the records.
+    testio://metrics and metric_capabilities list all metrics and dimensions.
     """
     return _answer(conn, settings, locals())
 

@@ -37,16 +37,16 @@ def quality_report(
     conn: Connection,
     settings: Settings,
     product_ids: Annotated[Ids, Field(description="These products; all when left out.")] = [],  # noqa: B006
-    period: Annotated[str, Field(description="Such as this quarter, 2026-Q3, YTD, all time.")] = PERIOD,
+    period: Annotated[str, Field(description="this quarter, 2026-Q3, YTD, all time ...")] = PERIOD,
     filters: Annotated[list[str], AsList, Field(description="As in query_metrics: severity=critical.")] = [],  # noqa: B006
-    time: Annotated[Time, Field(description="Period by end of test, or by report of bug.")] = "end",
+    time: Annotated[Time, Field(description="By end of test, or by report of bug.")] = "end",
     test_ids: Annotated[Ids, Field(description="Only these tests, whenever they ended.")] = [],  # noqa: B006
     exclude_test_ids: Annotated[Ids, Field(description="Without these tests.")] = [],  # noqa: B006
     detail: Annotated[Detail, Field(description="full adds tables, charts and definitions.")] = "summary",
 ) -> Report:
     """Report the quality of products or tests: findings, volume, rates with health, trend, areas, regressions.
 
-    Each number has its definition, its previous value and the question behind it. save_report makes a file of it.
+    Each number has its definition, its previous value and the question behind it.
     """
     now = datetime.now(UTC)
     today = today_in(settings.zone, now)
