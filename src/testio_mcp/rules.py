@@ -16,7 +16,7 @@ class Limits(NamedTuple):
 
     def __str__(self) -> str:
         """The limits as a rule is written."""
-        return "/".join("-" if limit is None else f"{limit:g}" for limit in self)
+        return "/".join("-" if limit is None else f"{limit:.12g}" for limit in self)
 
 
 Rules = Mapping[str, Limits]

@@ -10,7 +10,7 @@ import pytest
 
 from testio_mcp.errors import BadInput
 from testio_mcp.operations.health import health_of, rule_in_words
-from testio_mcp.rules import HEALTH, Limits
+from testio_mcp.rules import HEALTH, READINESS, Limits, written
 from testio_mcp.settings import API_URL, Settings, load_settings
 from tests.conftest import SettingsFor
 
@@ -187,3 +187,24 @@ def test_limits_read_as_sentences() -> None:
     assert said == "Review rate: warning at 80 % or less, critical at 60 % or less."
     assert "at 25 % or more" in rule_in_words("rejection_rate", {"rejection_rate": Limits(0.25, 0.5)})
     assert rule_in_words("pass_rate") == ""
+
+
+def test_rules_of_a_release_are_read_from_text(settings_for: SettingsFor) -> None:
+    found = settings_for(readiness="max_open_high=1/5, max_open=1234567, min_review_rate=-").readiness
+    changed = {"max_open_high": (1, 5), "max_open": (None, 1234567), "min_review_rate": (None, None)}
+    assert found == {**READINESS, **changed}
+    assert settings_for(readiness=written(found)).readiness == found
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("max_open_hihg=1", "did you mean max_open_high.*the rules are min_tests"),
+        ("max_open_high=3/0", "the caution limit, the first, must be the smaller one"),
+        ("min_pass_rate=0.7/0.9", "the larger one"),
+        ("min_pass_rate=90", "shares from 0 to 1"),
+    ],
+)
+def test_rules_of_a_release_that_cannot_be_are_refused(settings_for: SettingsFor, text: str, rule: str) -> None:
+    with pytest.raises(BadInput, match=f"^TESTIO_READINESS: .*{rule}"):
+        settings_for(readiness=text)

@@ -13,10 +13,10 @@ from testio_mcp.errors import BadInput, NotFound
 from testio_mcp.operations import figures
 from testio_mcp.operations.arguments import AsList, Ids
 from testio_mcp.operations.metrics.query import Range, range_of
-from testio_mcp.operations.metrics.questions import UTC_ZONE
 from testio_mcp.operations.metrics.reading import titles
+from testio_mcp.operations.metrics.spans import utc
 from testio_mcp.operations.metrics.words import Value
-from testio_mcp.operations.periods import Period, instant, period_of, today_in
+from testio_mcp.operations.periods import Period, period_of, today_in
 from testio_mcp.operations.readiness_facts import FACTS, Evidence, Fact, Kind, Scope, first_ids
 from testio_mcp.operations.registry import operation
 from testio_mcp.rules import Limits, Rules, is_worse_high, release_rules
@@ -150,10 +150,10 @@ def _usual(conn: Connection, settings: Settings, product_id: int, today: date) -
     period = Period(today - timedelta(days=DAYS - 1), None)
     if first_ids(conn, "tests", Scope(product_id, period, (), settings.zone)):
         return period, f"tests that end in the last {DAYS} days or later"
-    newest = figures.moment(fetch(conn, _newest_end, {"product_id": product_id})[0][0])
+    newest = utc(fetch(conn, _newest_end, {"product_id": product_id})[0][0])
     if newest is None:
         return _ALWAYS, "no test of this product has come to an end yet"
-    last = instant(newest, UTC_ZONE).astimezone(settings.zone).date()
+    last = newest.astimezone(settings.zone).date()
     words = f"no test ended in the last {DAYS} days, so those of the {DAYS} days up to the newest, {last}"
     return Period(last - timedelta(days=DAYS - 1), last), words
 
@@ -222,4 +222,4 @@ def said_value(rule: str, value: Value) -> str:
     """A number as a rule speaks of it: rates in per cent."""
     if value is None:
         return "unknown"
-    return f"{100 * value:.4g} %" if rule.endswith(("_rate", "_coverage")) else f"{value:g}"
+    return f"{100 * value:.4g} %" if rule.endswith(("_rate", "_coverage")) else f"{value:.12g}"

@@ -4,21 +4,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
+from math import ceil
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, func, select
 
 from testio_mcp.database.dialect import fetch
-from testio_mcp.database.tables import Bug, DeadLetter, Execution, Test, UserStory, table_of
+from testio_mcp.database.tables import Bug, Checkpoint, DeadLetter, Execution, Test, UserStory, table_of
 from testio_mcp.operations import figures
 from testio_mcp.operations.listing import any_of
 from testio_mcp.operations.metrics.engine import measure
 from testio_mcp.operations.metrics.questions import Question
+from testio_mcp.operations.metrics.spans import utc
 from testio_mcp.operations.metrics.words import Value
 from testio_mcp.operations.paging import as_of
 from testio_mcp.operations.periods import Period, bounds
 from testio_mcp.sync.rows import FAR_FUTURE
+from testio_mcp.sync.state import ACCOUNT
 
 Kind = Literal["bugs", "tests", "user_stories", "executions", "problems"]
 SHOWN = 5
@@ -152,8 +155,14 @@ def _untested(names: frozenset[str]) -> Select[Any]:
 
 
 _problems: Select[Any] = select(_letter.id).where(_letter.product_id == bindparam("product_id")).order_by(_letter.id)
+_point = table_of(Checkpoint).c
+_NEEDED = ("products", "tests", "bugs")
 _moment: Select[Any] = select(
-    as_of("products", "features", "tests", "bugs", "executions", product_id=bindparam("product_id"))
+    as_of("products", "features", "tests", "bugs", "executions", product_id=bindparam("product_id")),
+    # What was never begun has no checkpoint, and says nothing of how complete the copy is.
+    select(func.count(_point.completed_at))
+    .where(_point.resource.in_(_NEEDED), _point.product_id.in_([ACCOUNT, bindparam("product_id")]))
+    .scalar_subquery(),
 )
 
 
@@ -175,10 +184,9 @@ class Evidence:
 
     @cached_property
     def as_of(self) -> datetime | None:
-        """The moment up to which this product was read completely."""
-        found = fetch(self._conn, _moment, {"product_id": self.recent.product_id})[0][0]
-        moment = figures.moment(found)
-        return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
+        """The moment up to which this product was read completely; None before its tests and bugs were."""
+        found, complete = fetch(self._conn, _moment, {"product_id": self.recent.product_id})[0]
+        return utc(found) if complete == len(_NEEDED) else None
 
     @cached_property
     def _waiting(self) -> dict[tuple[Any, ...], dict[str, Value]]:
@@ -266,9 +274,9 @@ class Evidence:
         return Fact(len(ids), "list_problems", "problems", ids[:SHOWN])
 
     def age(self) -> Fact:
-        """The age of the copy in hours; None while it was never complete, and of a copy that is from the future."""
-        hours = (self._now - self.as_of) / timedelta(hours=1) if self.as_of else -1
-        return Fact(round(hours, 3) if hours >= 0 else None, "get_status")
+        """The age of the copy in hours that have begun; None if it was never complete, or is from the future."""
+        hours = ceil((self._now - self.as_of) / timedelta(hours=1)) if self.as_of else -1
+        return Fact(hours if hours >= 0 else None, "get_status")
 
 
 FACTS: Mapping[str, tuple[str, Callable[[Evidence], Fact]]] = {
@@ -285,6 +293,6 @@ FACTS: Mapping[str, tuple[str, Callable[[Evidence], Fact]]] = {
     "max_rejection_rate": ("Rejection rate", Evidence.rejected),
     "max_running_tests": ("Running tests", Evidence.running),
     "max_problems": ("Records that could not be copied", Evidence.problems),
-    "max_age_hours": ("Hours since the last complete sync", Evidence.age),
+    "max_age_hours": ("Hours begun since the last complete sync", Evidence.age),
 }
 """The rules of `rules.READINESS`: what each is about, and how it is found."""

@@ -50,7 +50,7 @@ Without a command, testio-mcp is an MCP server on stdin and stdout."""
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 1 failure, 2 usage, 3 sync incomplete, 130 interrupted."""
+    """Run the command line and return its exit code: 0, 1 failure, 2 usage, 3 sync incomplete, 4 and 5 gate, 130."""
     log_to_stderr()
     given = sys.argv[1:] if arguments is None else arguments
     try:

@@ -39,7 +39,7 @@ def gate(
     max_rejection_rate: Annotated[float | None, typer.Option(min=0, max=1, help="Share of bugs rejected.")] = None,
     period: Annotated[str, typer.Option(help="Only tests that end in these days, such as 'last 14 days'.")] = "",
     test: Annotated[list[str] | None, typer.Option(help="Only these tests.", metavar="ID,...")] = None,
-    max_age: Annotated[float | None, typer.Option(min=0, help="Hours that the copy may be old.")] = None,
+    max_age: Annotated[int | None, typer.Option(min=0, help="Hours that the copy may be old.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say by the exit code whether a product may be released; one line per rule on stdout.
@@ -79,11 +79,11 @@ def gate(
         raise typer.Exit(_CODES[verdict])
 
 
-def _rules(given: "Mapping[str, float]", max_age: float | None, configured: "Rules") -> list[str]:
+def _rules(given: "Mapping[str, float]", max_age: int | None, configured: "Rules") -> list[str]:
     """The rules that count. What could not be copied is always told; where limits are given, it fails nothing."""
-    age = {} if max_age is None else {"max_age_hours": f"{max_age:g}"}
+    age = {} if max_age is None else {"max_age_hours": str(max_age)}
     if given:
-        wanted: dict[str, object] = {**{name: f"{limit:g}" for name, limit in given.items()}, "max_problems": "0/-"}
+        wanted: dict[str, object] = {**{name: str(limit) for name, limit in given.items()}, "max_problems": "0/-"}
     else:
         wanted = dict(configured)
     return [f"{name}={limit}" for name, limit in {**wanted, **age}.items()]
