@@ -39,7 +39,7 @@ async def test_schemathesis_finds_no_fault(own_copy: Copy, tmp_path: Path) -> No
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json"),
             *("--checks", "all", "--phases", "coverage,fuzzing", "--max-examples", "3", "--seed", "1"),
-            *("--exclude-operation-id-regex", "|".join(ELSEWHERE), "--workers", "2", "--no-color"),
+            *("--exclude-operation-id-regex", "|".join(ELSEWHERE), "--workers", "1", "--no-color"),
             env=whole(hooks),
             cwd=tmp_path,
             stdout=subprocess.PIPE,
