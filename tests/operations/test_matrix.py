@@ -190,7 +190,10 @@ async def test_cells_sum_to_columns_and_totals(
     passed = [run for run in ended if run.status == "passed"]
     assert totals.pass_rate == (round(len(passed) / len(ended), 4) if ended else None)
     stories = _stories(filled, product)
-    assert (totals.stories_tested, totals.stories) == (len({run.story for run in runs} & {story for _, story in stories}), len(stories))
+    assert (totals.stories_tested, totals.stories) == (
+        len({run.story for run in runs} & {story for _, story in stories}),
+        len(stories),
+    )
     assert totals.story_coverage == round(totals.stories_tested / totals.stories, 4)
 
 

@@ -156,7 +156,7 @@ def hints(tool: Tool) -> ToolAnnotations:
 def questions(it: Steered, tool: Tool) -> Iterator[dict[str, Any]]:
     """Arguments for every tool, from its schema; a required argument that nobody knows a value for is a mistake."""
     known: dict[str, Any] = {f"{kind}_id": ids[0] for kind, ids in it.ids.items()}
-    known |= {"query": MARK, "metrics": "bug_count", "name": "report.json"}
+    known |= {"query": MARK, "metrics": "bug_count", "name": "report.json", "configuration_id": 12}
     if tool.name == "get":
         kinds = tool.input_schema["properties"]["kind"]["enum"]
         assert kinds == list(it.ids) or set(kinds) == set(it.ids)

@@ -24,9 +24,11 @@ from sqlalchemy import (
     Text,
     bindparam,
     case,
+    column,
     delete,
     insert,
     select,
+    table,
     true,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -252,7 +254,7 @@ def tidy(conn: Connection) -> bool:
     is_more = False
     for kind in KINDS:
         before, name = driver.total_changes, index_table("sqlite", kind).name
-        conn.exec_driver_sql(f"INSERT INTO {name} ({name}, rank) VALUES ('merge', {_MERGED})")  # noqa: S608 - our names
+        conn.execute(table(name, column(name), column("rank")).insert().values({name: "merge", "rank": _MERGED}))
         # The statement itself counts as one change.
         is_more |= driver.total_changes - before > 1
     return is_more

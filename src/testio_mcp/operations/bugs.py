@@ -28,9 +28,7 @@ BugStatus = Literal[
 Sort = Literal["newest", "oldest"]
 _DECIDED = frozenset({"accepted", "auto_accepted", "rejected"})
 Levels = Annotated[list[Level], AsList, Field(description="Kinds but functional have none.")]
-Statuses = Annotated[
-    list[BugStatus], AsList, Field(description="open: undecided; question: the customer asked.")
-]
+Statuses = Annotated[list[BugStatus], AsList, Field(description="open: undecided; question: the customer asked.")]
 
 _BUGS, _TESTS, _DEVICES = table_of(Bug), table_of(Test), table_of(BugDevice)
 _bug, _test, _device = _BUGS.c, _TESTS.c, _DEVICES.c

@@ -86,9 +86,7 @@ class FieldSummary(BaseModel):
     field: str = Field(description="The key of the field.")
     name: str | None
     content_type: ContentType
-    value: str | None = Field(
-        default=None, description=f"Of a categorical field; {OTHER}: less frequent ones."
-    )
+    value: str | None = Field(default=None, description=f"Of a categorical field; {OTHER}: less frequent ones.")
     count: int | None = Field(default=None, description="Bugs with this value; of a numeric field, with a number.")
     share: float | None = Field(default=None, description="count of filled, of a categorical field.")
     mean: Statistic = None

@@ -64,9 +64,7 @@ _listing = Listing(
 )
 def list_people(
     conn: Connection,
-    role: Annotated[
-        Role | None, Field(description="tester or contact (who creates tests).")
-    ] = None,
+    role: Annotated[Role | None, Field(description="tester or contact (who creates tests).")] = None,
     text: Annotated[str | None, Field(description="Part of the name.")] = None,
     cursor: Cursor = None,
     limit: Annotated[int, Field(ge=1, le=100, description="People per page, 1 to 100.")] = 20,

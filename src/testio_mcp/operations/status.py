@@ -70,7 +70,7 @@ _last_run = (
 )
 
 
-@operation("/status", command="status", toolset="sync", open_world=False, examples=({},))
+@operation("/status", command="status", toolset="sync", examples=({},))
 async def get_status(app: App) -> Status:
     """Tell what the local copy holds, how old it is, and what could not be copied.
 

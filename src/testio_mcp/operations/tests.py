@@ -152,9 +152,7 @@ def list_tests(
     end_from: Annotated[date | None, Field(description="First day of the end (YYYY-MM-DD).")] = None,
     end_to: Annotated[date | None, Field(description="Last day of the end (YYYY-MM-DD).")] = None,
     feature_ids: Annotated[Ids, Field(description="Only tests of these features; list_features shows the ids.")] = [],  # noqa: B006
-    contacts: Annotated[
-        list[str], AsList, Field(description="Full names of who created or submitted them.")
-    ] = [],  # noqa: B006 - never changed
+    contacts: Annotated[list[str], AsList, Field(description="Full names of who created or submitted them.")] = [],  # noqa: B006 - never changed
     test_environment_id: Annotated[int | None, Field(description="Only tests on this environment.")] = None,
     sort: Annotated[Sort, Field(description="newest or oldest end first.")] = "newest",
     cursor: Cursor = None,

@@ -63,10 +63,9 @@ def gate(
     }
     given = {name: limit for name, limit in limits.items() if limit is not None}
     rules = _rules(given, max_age, load_settings().readiness)
+    scope = {"product_id": product, "test_ids": test or [], "period": period}
     try:
-        result = asyncio.run(
-            _judge({"product_id": product, "test_ids": test or [], "period": period, "rules": rules})
-        )
+        result = asyncio.run(_judge({**scope, "rules": rules}))
     except NotFound as error:
         result = {"product_id": product, "rules": [], "reason": in_commands(f"{error.message} {error.next_step}")}
     verdict, reason = _verdict(result, given)

@@ -69,7 +69,7 @@ def _untested(asked: Asked) -> Table | None:
         ],
         rows=[[row[2], row[0], row[1]] for row in rows[:_SHOWN]],
         note=f"{len(rows)} in all." if len(rows) > _SHOWN else None,
-        query="list_features untested=true",
+        query=asked.untested(),
     )
 
 

@@ -16,6 +16,7 @@ from testio_mcp.operations.periods import Period
 from testio_mcp.reports.model import Column, Figure, Table
 from testio_mcp.settings import Settings
 
+_PEOPLE = ("tester", "contact")
 _RAN = ("running", "locked", "archived", "customer_finalized")
 NONE_SAID = {"product": "no product", "feature": "no feature", "tester": "nobody", "contact": "nobody"}
 
@@ -47,9 +48,14 @@ class Asked:
 
     def measure_before(self, *metrics: str) -> dict[str, Value]:
         """The metrics in the previous period; nothing without one."""
-        if self.before is None:
+        if self.before is None or not self._is_told(self.before):
             return {}
         return self._ask(in_period(self.question(metrics, (), ()), self.before)).total
+
+    def _is_told(self, period: Period) -> bool:
+        """Whether the store holds anything of a period: before the first test there is nothing to compare with."""
+        tests = replace(self.scope, metrics=("test_count",), filters=self.scope.filters)
+        return bool(self._ask(in_period(tests, period)).total["test_count"])
 
     def question(self, metrics: Sequence[str], by: Sequence[str] = (), filters: Filters = ()) -> Question:
         """The question of these metrics in the scope of the report."""
@@ -85,6 +91,18 @@ class Asked:
             return self.metrics("bug_count", by="product")
         words = {"product_id": products[0] if products else None, **more, **self._days()}
         return _said("list_bugs", words | {"test_ids": ",".join(map(str, self.scope.test_ids))})
+
+    def queue(self, **more: object) -> str:
+        """The question for what waits for a decision; the queue knows products, and no periods."""
+        return _said("triage_queue", {"product_id": self._product(), **more})
+
+    def untested(self) -> str:
+        """The question for features that no test ever had."""
+        return _said("list_features", {"product_id": self._product(), "tested": "false"})
+
+    def _product(self) -> object:
+        products = self.scope.values_of("product") or ()
+        return products[0] if len(products) == 1 else None
 
     def tests(self, **more: object) -> str:
         """The question for tests in the scope of the report."""
@@ -158,7 +176,7 @@ def split_table(
         return None
     shown = order[:most]
     names = asked.named(dimension, [key[0] for key in shown])
-    ids = [Column(key=f"{dimension}_id", label="Id")] if dimension in HAS_ID else []
+    ids = [Column(key=f"{dimension}_id", label="Id")] if dimension in HAS_ID and dimension not in _PEOPLE else []
     left = len(order) - len(shown)
     return Table(
         title=title,

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from testio_mcp.operations.health import health_of, rule_in_words
+from testio_mcp.operations.health import health_of
 from testio_mcp.operations.metrics.words import METRICS
 from testio_mcp.operations.quality.areas import RECURRING
 from testio_mcp.operations.quality.asking import Asked
-from testio_mcp.operations.quality.numbers import RATES
+from testio_mcp.operations.quality.numbers import RATES, said_rule
 from testio_mcp.operations.quality.review import Waiting
 from testio_mcp.reports.model import Finding, Section
 
@@ -51,7 +51,7 @@ def _rates(asked: Asked) -> Iterator[Finding]:
         text = f"{METRICS[name].label} is {_percent(value)}"
         if (earlier := before.get(name)) is not None:
             text += f" (before: {_percent(earlier)})"
-        rule = "" if health == "good" else f" {rule_in_words(name, limits)}"
+        rule = "" if health == "good" else f" {said_rule(name, limits)}"
         yield Finding(health=health, text=f"{text}.{rule}", query=asked.metrics(name))
 
 
@@ -63,9 +63,9 @@ def _waiting(asked: Asked, bugs: Sequence[Waiting], review: Section | None) -> I
         due = [bug.due_at for bug in critical if bug.due_at]
         when = f"; the first is accepted by the clock on {min(due):%Y-%m-%d}" if due else ""
         text = f"{_many(len(critical), 'critical bug')} wait{'s' if len(critical) == 1 else ''} for a decision{when}."
-        yield Finding(health="critical", text=text, query="triage_queue levels=critical")
+        yield Finding(health="critical", text=text, query=asked.queue(levels="critical"))
     text = f"{_many(len(bugs), 'bug')} in all wait{'s' if len(bugs) == 1 else ''} for a decision."
-    yield Finding(health="warning", text=text, query="triage_queue")
+    yield Finding(health="warning", text=text, query=asked.queue())
 
 
 def _lost(section: Section | None) -> Iterator[Finding]:

@@ -5,9 +5,10 @@ from datetime import date
 
 from testio_mcp.operations import figures
 from testio_mcp.operations.health import health_of, rule_in_words
-from testio_mcp.operations.metrics.filling import filled, unit_of
+from testio_mcp.operations.metrics.filling import Rows, filled, unit_of
 from testio_mcp.operations.quality.asking import Asked, column, figure, split_table
-from testio_mcp.reports.model import Chart, Column, Section, Series, Table
+from testio_mcp.reports.model import Chart, Column, Section, Series, Table, Unit
+from testio_mcp.rules import Rules
 
 VOLUME = (
     "test_count",
@@ -69,11 +70,16 @@ def rates(asked: Asked) -> Section:
                 asked.bugs(statuses=statuses[name]),
                 previous=before.get(name),
                 health=health_of(name, values[name], limits),
-                threshold=rule_in_words(name, limits) or None,
+                threshold=said_rule(name, limits) or None,
             )
             for name in RATES
         ],
     )
+
+
+def said_rule(name: str, limits: Rules) -> str:
+    """The limits of a rate, without its name before them."""
+    return rule_in_words(name, limits).partition(": ")[2].capitalize()
 
 
 def mix(asked: Asked) -> Section:
@@ -118,37 +124,34 @@ def _spoken(word: str) -> str:
     return word.replace("_", " ").capitalize()
 
 
+_TREND: tuple[tuple[str, Unit], ...] = (("Tests and bugs", "count"), ("Rejection and review", "share"))
+
+
 def trend(asked: Asked) -> Section | None:
     """Tests and bugs over time; None where there is only one span of time."""
     unit = _unit(asked)
     names = asked.possible("test_count", "bug_count", "rejection_rate", "review_rate", by=(unit,))
     question = asked.question(names, (unit,))
     rows = filled(question, asked.measure(*names, by=(unit,)).rows)
-    keys = sorted(day for (day,) in rows if isinstance(day, date))
+    today = asked.now.astimezone(asked.settings.zone).date()
+    keys = sorted(
+        day for (day,), row in rows.items() if isinstance(day, date) and (day <= today or any(row.values()))
+    )
     if len(keys) < 2:
         return None
     buckets = [unit_of(unit, day) for day in keys]
-    labels = [bucket.label for bucket in buckets]
-    counts = [name for name in names if name.endswith("_count")]
-    shares = [name for name in names if name.endswith("_rate")]
     return Section(
         id="trend",
         title="Trend",
         charts=[
             Chart(
-                title="Tests and bugs",
+                title=title,
                 kind="lines",
-                unit="count",
-                labels=labels,
-                series=[_series(name, rows, keys) for name in counts],
-            ),
-            Chart(
-                title="Rejection and review",
-                kind="lines",
-                unit="share",
-                labels=labels,
-                series=[_series(name, rows, keys) for name in shares],
-            ),
+                unit=kind,
+                labels=[bucket.label for bucket in buckets],
+                series=[_series(name, rows, keys) for name in names if column(name).kind == kind],
+            )
+            for title, kind in _TREND
         ],
         tables=[
             Table(
@@ -169,9 +172,8 @@ def trend(asked: Asked) -> Section | None:
     )
 
 
-def _series(name: str, rows: object, keys: Sequence[date]) -> Series:
-    values = [rows[(day,)][name] for day in keys]  # type: ignore[index]
-    return Series(name=column(name).label, values=values)
+def _series(name: str, rows: Rows, keys: Sequence[date]) -> Series:
+    return Series(name=column(name).label, values=[rows[day,][name] for day in keys])
 
 
 def _unit(asked: Asked) -> str:

@@ -125,11 +125,11 @@ def review(asked: Asked, bugs: Sequence[Waiting]) -> Section:
             )
             for status, (label, definition) in _COUNTED.items()
         ],
-        tables=[each for each in (_table(bugs), types) if each and each.rows],
+        tables=[each for each in (_table(asked, bugs), types) if each and each.rows],
     )
 
 
-def _table(bugs: Sequence[Waiting]) -> Table:
+def _table(asked: Asked, bugs: Sequence[Waiting]) -> Table:
     return Table(
         title="Waiting for a decision",
         columns=[
@@ -145,7 +145,7 @@ def _table(bugs: Sequence[Waiting]) -> Table:
             for bug in bugs[:_SHOWN]
         ],
         note=f"{len(bugs) - _SHOWN} more." if len(bugs) > _SHOWN else None,
-        query="triage_queue",
+        query=asked.queue(),
     )
 
 
