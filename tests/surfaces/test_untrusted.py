@@ -164,6 +164,8 @@ def questions(it: Steered, tool: Tool) -> Iterator[dict[str, Any]]:
         return
     required = {name: known[name] for name in tool.input_schema.get("required", ())}
     yield required
+    if "product_ids" in tool.input_schema["properties"]:
+        yield required | {"product_ids": it.ids["product"][:2]}
     for example in operations()[tool.name].examples:
         ids = known | {f"{name}s": [value] for name, value in known.items()}
         yield {name: ids.get(name, value) for name, value in example.items()} | required
