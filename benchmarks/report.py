@@ -81,7 +81,7 @@ METHOD = """\
   open connection with a cache of the same size, and fetches every row as a dictionary. The operation also validates
   its arguments, asks whether the copy is fresh (it is), goes to a reader thread and back, holds a snapshot over its
   statements, and builds its Pydantic result.
-- A call that takes more than half a second is made once per round.
+- A call of which three take more than half a second is made once per round.
 - The stores are simulated accounts of 20 products with three bugs per test on average, copied by the product's own
   parsers and writer in a first run and one a day later for six days. Executions and metrics are those of the newest
   100 tests of each product. The largest store is the middle one with its ended tests, and all that hangs on them,

@@ -29,6 +29,7 @@ _TESTS, _PAGE = 50, 25
 _BATCHES = 10
 _MOVED = timedelta(days=7)
 _GOAL = 2
+_NOTHING = "nothing"
 _ABOUT = f"""\
 Changed records through `store_records`, a transaction per batch, on two copies of the middle store in the same
 rounds: *kept* has its kept months, removes those that a change makes wrong and makes them again (`renew` until
@@ -36,7 +37,7 @@ nothing is left to make); *none* has no kept months, so that nothing is removed 
 the bugs of {_TESTS} tests with another status, of the newest tests of the account and of the newest of one product,
 and pages of {_PAGE} tests of one product that end {_MOVED.days} days later or earlier. *Each* makes the months again
 after every batch; *ten* stores {_BATCHES} batches and then makes them again, once, as a sync does it, and its times
-are of all ten. Times are milliseconds."""
+are of all ten. *{_NOTHING.capitalize()}* looks for months to make where all are there. Times are milliseconds."""
 _NEWEST = "SELECT id, product_id FROM test WHERE sort_at < ? AND gone_at IS NULL AND status NOT IN ({}) {} LIMIT ?"
 _ORDER = "ORDER BY sort_at DESC, id DESC"
 Change = Callable[[dict[str, Any], int], dict[str, Any]]
@@ -114,7 +115,10 @@ async def measure(source: Path, folder: Path, tests: int, rounds: int) -> Sectio
 
 
 def _row(name: str, kept: Copy, none: Copy) -> list[str]:
-    taken, alone = kept.taken[name], none.taken[name]
+    taken = kept.taken[name]
+    if name == _NOTHING:
+        return [name, spread(taken), "", "", ""]
+    alone = none.taken[name]
     return [name, spread(taken), spread(kept.stored[name]), spread(alone), times(ratio(taken, alone))]
 
 
@@ -128,7 +132,10 @@ def _forget(path: Path) -> None:
 
 
 async def _rounds(copies: Sequence[Copy], known: Sequence[Batch], rounds: int) -> None:
-    """Store every batch in turn on both copies, alone and with the others of its kind, in shuffled orders."""
+    """Store every batch in turn on both copies, alone and with the others of its kind, in shuffled orders.
+
+    The first copy is the one that keeps months.
+    """
     dice = random.Random(1)
     kinds = list(dict.fromkeys(batch.kind for batch in known))
     for copy in copies:
@@ -140,6 +147,7 @@ async def _rounds(copies: Sequence[Copy], known: Sequence[Batch], rounds: int) -
             for kind, way, some in dice.sample(plan, len(plan)):
                 for copy in dice.sample(copies, len(copies)):
                     await copy.write(f"{kind}, {way}", some, turn)
+            await copies[0].write(_NOTHING, [], turn)
         for copy in copies if number + 1 < rounds else ():
             copy.next_round()
 
