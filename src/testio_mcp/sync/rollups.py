@@ -4,9 +4,10 @@ What is kept is always a whole cell, counted in one transaction from the records
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -14,11 +15,12 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import (
     CTE,
     BigInteger,
+    BindParameter,
     ColumnElement,
     Connection,
-    Delete,
     FromClause,
     Insert,
+    Select,
     String,
     Table,
     and_,
@@ -28,11 +30,10 @@ from sqlalchemy import (
     func,
     insert,
     literal,
-    or_,
     select,
 )
 
-from testio_mcp.database.dialect import each_record, fetch, in_order, upsert
+from testio_mcp.database.dialect import among, each_record, fetch, in_order, upsert
 from testio_mcp.database.tables import (
     Bug,
     Execution,
@@ -67,32 +68,42 @@ class Cell(NamedTuple):
 @contextmanager
 def outdated(conn: Connection, table: Table, ids: Sequence[int]) -> Iterator[None]:
     """Remove the cells that the enclosed change of these records makes wrong: those of before and those of after."""
-    owner = {_TEST: _test.id, _BUG: _bug.test_id, _RUN: _run.test_id}.get(table)
-    if owner is None:
+    if table not in _OWNERS:
         yield
         return
-    _forget(conn, table, owner, ids)
+    _forget(conn, table, ids)
     yield
-    _forget(conn, table, owner, ids)
+    _forget(conn, table, ids)
 
 
-def _forget(conn: Connection, table: Table, owner: ColumnElement[Any], ids: Sequence[int]) -> None:
-    if not conn.execute(_any).all():
-        return
-    tests = select(owner).where(table.c.id.in_(ids)) if table is not _TEST else ids
-    conn.execute(_forgotten(tests))
-
-
+_OWNERS = {_TEST: _test.id, _BUG: _bug.test_id, _RUN: _run.test_id}
+"""The tables whose records are counted, with the column of the test."""
 _any = select(_CELL.c.product_id).limit(1)
+_those = select(_CELL.c.product_id, _CELL.c.starts_at, _CELL.c.ends_at).where(
+    among(_CELL.c.product_id, bindparam("products"))
+)
 
 
-def _forgotten(tests: Any) -> Delete:
-    """Removes the cells that hold any of these tests."""
-    inside = and_(_test.sort_at >= _CELL.c.starts_at, _test.sort_at < _CELL.c.ends_at)
-    same = or_(_test.product_id == _CELL.c.product_id, _CELL.c.product_id == EVERY)
-    holds = exists().where(_test.id.in_(tests), inside, same).correlate(_CELL)
-    products = select(_test.product_id).where(_test.id.in_(tests))
-    return delete(_CELL).where(or_(_CELL.c.product_id.in_(products), _CELL.c.product_id == EVERY), holds)
+@cache
+def _ends_of(table: Table) -> Select[Any]:
+    """The products and ends of the tests of some records."""
+    return (
+        select(_test.product_id, _test.sort_at)
+        .where(_test.id.in_(select(_OWNERS[table]).where(among(table.c.id, bindparam("ids")))))
+        .distinct()
+    )
+
+
+def _forget(conn: Connection, table: Table, ids: Sequence[int]) -> None:
+    """Remove the cells that hold the tests of these records, with what was counted of them."""
+    if not fetch(conn, _any, {}):
+        return
+    ends: dict[int, set[Any]] = defaultdict(set)
+    for product, end in fetch(conn, _ends_of(table), {"ids": json.dumps(list(ids))}):
+        ends[product].add(end)
+        ends[EVERY].add(end)
+    cells = fetch(conn, _those, {"products": json.dumps(list(ends))})
+    _remove(conn, [Cell(*row) for row in cells if any(row[1] <= end < row[2] for end in ends[row[0]])])
 
 
 def renew(conn: Connection, zone: ZoneInfo = ZoneInfo("UTC")) -> int:  # noqa: B008
@@ -107,22 +118,53 @@ def renew(conn: Connection, zone: ZoneInfo = ZoneInfo("UTC")) -> int:  # noqa: B
         _make(conn, of_one[:AT_ONCE], _counting)
     elif missing:
         _make(conn, missing[:AT_ONCE], _adding)
-    left = len(missing) - len((of_one or missing)[:AT_ONCE])
-    if not left:
-        _clear(conn, _orphans(conn))
-    return left
+    return len(missing) - len((of_one or missing)[:AT_ONCE])
 
 
 def _months(conn: Connection, zone: ZoneInfo) -> list[Cell]:
-    """The cells that there should be: the months of the time zone in which any test ends."""
-    found: list[Cell] = []
-    for (product,) in conn.execute(_products).all():
-        after = datetime.min.replace(tzinfo=UTC)
-        while (moment := _next_end(conn, product, after)) is not None:
-            cell = Cell(product, *_month(moment, zone))
-            found.append(cell)
-            after = cell.ends_at
+    """The cells that there should be: the months of the time zone in which tests end, of each product and of all."""
+    first, last = conn.execute(_ends).one()
+    if first is None:
+        return []
+    products = [row[0] for row in conn.execute(_products)]
+    if last - first > _LONG:
+        found = [cell for product in products for cell in _stepwise(conn, product, zone)]
+    else:
+        spans: list[tuple[datetime, datetime]] = []
+        while not spans or spans[-1][1] <= last:
+            spans.append(_month(spans[-1][1] if spans else first, zone))
+        every = [Cell(product, *ends) for product in products for ends in spans]
+        places = conn.execute(_filled(conn.dialect.name), {"spans": _as_json(every)})
+        found = [every[row[0]] for row in places]
     return [*found, *(Cell(EVERY, *ends) for ends in dict.fromkeys(cell[1:] for cell in found))]
+
+
+def _stepwise(conn: Connection, product: int, zone: ZoneInfo) -> Iterator[Cell]:
+    """The months of one product, from one that is not empty to the next: single ends may be far away."""
+    after = datetime.min.replace(tzinfo=UTC)
+    while (moment := _next_end(conn, product, after)) is not None:
+        cell = Cell(product, *_month(moment, zone))
+        yield cell
+        after = cell.ends_at
+
+
+_LONG = timedelta(days=3_660)
+"""How long the ends of all tests may span for every month between them to be looked at."""
+_known_end = _test.sort_at < FAR_FUTURE
+_ends = select(
+    *(
+        select(_test.sort_at).where(_known_end).order_by(order).limit(1).scalar_subquery()
+        for order in (_test.sort_at, _test.sort_at.desc())
+    )
+)
+
+
+@cache
+def _filled(dialect: str) -> Select[Any]:
+    """The places of the spans in which a test ends."""
+    span = _span(dialect)
+    inside = and_(_test.product_id == span.c.product_id, _test.sort_at >= span.c.starts, _test.sort_at < span.c.ends)
+    return select(span.c.place).where(exists().where(inside)).order_by(span.c.place)
 
 
 _products = select(table_of(Product).c.id).order_by(table_of(Product).c.id)
@@ -149,42 +191,30 @@ def _month(moment: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
 
 def _make(conn: Connection, cells: Sequence[Cell], statements: Callable[[str], list[Insert]]) -> None:
     """Fill the cells, and note that they are there."""
-    _clear(conn, cells)
-    given = {"spans": json.dumps([(c.product_id, utc_text(c.starts_at), utc_text(c.ends_at)) for c in cells])}
     for statement in statements(conn.dialect.name):
-        conn.execute(statement, given)
+        conn.execute(statement, {"spans": _as_json(cells)})
     upsert(conn, _CELL, [cell._asdict() for cell in cells])
 
 
+def _as_json(cells: Sequence[Cell]) -> str:
+    return json.dumps(
+        [(place, c.product_id, utc_text(c.starts_at), utc_text(c.ends_at)) for place, c in enumerate(cells)]
+    )
+
+
 def _remove(conn: Connection, cells: Iterable[Cell]) -> None:
+    """Remove cells, with what was counted of them."""
     for cell in cells:
-        conn.execute(delete(_CELL).where(_CELL.c.product_id == cell.product_id, _CELL.c.starts_at == cell.starts_at))
-
-
-def _clear(conn: Connection, cells: Iterable[Cell]) -> None:
-    """Remove what was counted of these cells."""
-    for cell in cells:
-        for table in (_COUNT, _MEMBER):
-            same = (table.c.product_id == cell.product_id, table.c.starts_at == cell.starts_at)
-            conn.execute(delete(table).where(*same))
-
-
-def _orphans(conn: Connection) -> list[Cell]:
-    """What was counted for cells that are no more."""
-    return [
-        Cell(row[0], row[1], row[1])
-        for table in (_COUNT, _MEMBER)
-        for row in conn.execute(
-            select(table.c.product_id, table.c.starts_at)
-            .where(~exists().where(_CELL.c.product_id == table.c.product_id, _CELL.c.starts_at == table.c.starts_at))
-            .distinct()
-        )
-    ]
+        for table in (_CELL, _COUNT, _MEMBER):
+            words = [table.c.product_id == cell.product_id, table.c.starts_at == cell.starts_at]
+            facts = [] if table is _CELL else [table.c.fact.in_(_FACTS)]
+            conn.execute(delete(table).where(*words, *facts))
 
 
 def _span(dialect: str) -> CTE:
     moment = String() if dialect == "sqlite" else UtcDateTime()
-    return each_record("spans", {"product_id": BigInteger(), "starts": moment, "ends": moment}, dialect)
+    columns = {"place": BigInteger(), "product_id": BigInteger(), "starts": moment, "ends": moment}
+    return each_record("spans", columns, dialect)
 
 
 @cache
@@ -215,7 +245,8 @@ def _counting(dialect: str) -> list[Insert]:
     def count(source: FromClause, fact: str, *also: ColumnElement[bool], **words: ColumnElement[Any]) -> Insert:
         words = {"testing_type": _test.testing_type, **words}
         columns = [span.c.product_id, literal(fact), span.c.starts, *words.values()]
-        found = select(*columns, func.count()).select_from(source).where(*_RAN, *also).group_by(*columns)
+        split = [column for column in columns if not isinstance(column, BindParameter)]
+        found = select(*columns, func.count()).select_from(source).where(*_RAN, *also).group_by(*split)
         return insert(_COUNT).from_select(["product_id", "fact", "starts_at", *words, "number"], found)
 
     def members(source: FromClause, fact: str, who: ColumnElement[Any]) -> Insert:
@@ -229,6 +260,7 @@ def _counting(dialect: str) -> list[Insert]:
         count(tests, "created", _test.created_by_id.is_not(None)),
         count(tests, "submitted", _test.submitted_by_id.is_not(None)),
         count(bugs, "bugs", **words),
+        count(bugs, "bug_levels", testing_type=literal(""), status=_bug.status, level=_bug.level),
         count(runs, "executions", status=_run.status),
         members(bugs, "testers", _bug.author_id),
         members(runs, "stories", _run.user_story_id),
@@ -236,4 +268,5 @@ def _counting(dialect: str) -> list[Insert]:
     ]
 
 
+_FACTS = ("tests", "created", "submitted", "bugs", "bug_levels", "executions", "testers", "stories", "features")
 _RAN = (_test.gone_at.is_(None), _test.status.not_in(WITHOUT_BUGS))

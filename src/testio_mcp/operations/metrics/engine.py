@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, cast
 
@@ -13,12 +13,14 @@ from testio_mcp.operations.metrics import kept
 from testio_mcp.operations.metrics.questions import Question
 from testio_mcp.operations.metrics.spans import Span, as_json, cut, for_products, split, utc
 from testio_mcp.operations.metrics.statements import Shape, When, ends_of_time, newest, statement, stories
-from testio_mcp.operations.metrics.words import DIMENSIONS, SCORES, Counts, Fact, Value, metric
+from testio_mcp.operations.metrics.words import ADD, TIMES, Counts, Fact, Value, metric
 from testio_mcp.operations.periods import Unit
 from testio_mcp.sync.rows import FAR_FUTURE
 
 Key = int | str | bool | date | None
 Groups = dict[tuple[Key, ...], Counts]
+Known = dict[tuple[str | None, Question], Any]
+"""What was counted already, by fact and question, and where a question looks (None) and finds kept counts."""
 _INSTANT = timedelta(microseconds=1)
 _COVERED = ("product", "feature", "user_story")
 
@@ -31,30 +33,43 @@ class Measured:
     total: dict[str, Value]
 
 
-def measure(conn: Connection, question: Question, *, use_rollups: bool = True) -> Measured:
-    """Answer a question; kept counts only save time. Raises `BadInput` for a question that has no meaning."""
+def measure(
+    conn: Connection, question: Question, *, use_rollups: bool = True, known: Known | None = None
+) -> Measured:
+    """Answer a question; kept counts only save time. Raises `BadInput` for a question that has no meaning.
+
+    `known` holds what was counted for earlier questions on the same snapshot, and takes what is counted for this one.
+    """
     question.check()
-    spans = _spans(conn, question)
+    known = {} if known is None else known
     groups: Groups = defaultdict(Counts)
     total = Counts()
     for fact in question.facts:
-        found: Groups = defaultdict(Counts)
-        _count(conn, question, fact, spans, found, use_rollups)
+        found = _counted(conn, question, fact, use_rollups, known)
         for key, counts in found.items():
             groups[key].take(fact, counts)
-        if question.is_partition(fact) or fact in ("testers", "stories", "features"):
-            for counts in found.values():
-                total.take(fact, counts)
-        else:
-            whole = question.without_split()
-            alone: Groups = defaultdict(Counts)
-            _count(conn, whole, fact, _spans(conn, whole), alone, use_rollups)
-            total.take(fact, alone.get((), Counts()))
+        if not question.is_partition(fact) and fact not in ("testers", "stories", "features"):
+            found = _counted(conn, question.without_split(), fact, use_rollups, known)
+        for counts in found.values():
+            total.take(fact, counts)
     if "stories" in question.facts:
         _count_stories(conn, question, groups, total)
     metrics = [metric(name) for name in question.metrics]
     rows = {key: {each.name: each.value(counts) for each in metrics} for key, counts in groups.items()}
     return Measured(rows, {each.name: each.value(total) for each in metrics})
+
+
+def _counted(conn: Connection, question: Question, fact: Fact, use_rollups: bool, known: Known) -> Groups:
+    """What a fact counts in every group."""
+    asked = replace(question, metrics=())
+    if (fact, asked) not in known:
+        groups: Groups = defaultdict(Counts)
+        if (None, asked) not in known:
+            known[None, asked] = _spans(conn, asked)
+        _count(conn, asked, fact, known[None, asked], groups, known if use_rollups else None)
+        known[fact, asked] = groups
+    found: Groups = known[fact, asked]
+    return found
 
 
 def _when(question: Question) -> When:
@@ -88,11 +103,13 @@ def _beyond(question: Question) -> list[Span]:
 
 
 def _count(
-    conn: Connection, question: Question, fact: Fact, spans: list[Span], groups: Groups, use_rollups: bool
+    conn: Connection, question: Question, fact: Fact, spans: list[Span], groups: Groups, known: Known | None
 ) -> None:
     """Add what a fact counts in every group."""
-    if use_rollups and kept.knows(question, fact):
-        cells, spans = kept.divide(conn, question, spans)
+    if known is not None and kept.knows(question, fact):
+        if ("cells", question) not in known:
+            known["cells", question] = kept.divide(conn, question, spans)
+        cells, spans = known["cells", question]
         if cells:
             values = {"spans": as_json(cells, conn.dialect.name), **_values(question)}
             _add(groups, question, fact, kept.rows(conn, question, fact, values))
@@ -148,19 +165,25 @@ def _values(question: Question) -> dict[str, Any]:
 
 def _add(groups: Groups, question: Question, fact: Fact, rows: Iterable[Any]) -> None:
     split = len(question.by)
-    kinds = [_KINDS.get(name) or (date.fromisoformat if DIMENSIONS[name].is_time else None) for name in question.by]
-    is_plain = not any(kinds)
+    add = ADD[fact]
+    met: dict[tuple[Any, ...], Counts] = {}
     for row in rows:
-        key = tuple(row[:split])
-        if not is_plain:
-            key = tuple(
-                value if value is None or kind is None else kind(value)
-                for value, kind in zip(key, kinds, strict=True)
-            )
-        groups[key].add(fact, row[split:])
+        raw = tuple(row[:split])
+        counts = met.get(raw)
+        if counts is None:
+            counts = met[raw] = groups[_key(question, raw)]
+        add(counts, *row[split:])
 
 
-_KINDS: Mapping[str, Any] = {"known": bool}
+def _key(question: Question, raw: tuple[Any, ...]) -> tuple[Key, ...]:
+    """The values of the dimensions, each of its own type."""
+    return tuple(
+        value if value is None or name not in _KINDS else _KINDS[name](value)
+        for name, value in zip(question.by, raw, strict=True)
+    )
+
+
+_KINDS: Mapping[str, Any] = {"known": bool, **dict.fromkeys(TIMES, date.fromisoformat)}
 
 
 def _count_stories(conn: Connection, question: Question, groups: Groups, total: Counts) -> None:
@@ -177,6 +200,3 @@ def _count_stories(conn: Connection, question: Question, groups: Groups, total: 
     for key, counts in groups.items():
         counts.all_stories = known.get(tuple(key[place] for place in places), 0)
     total.all_stories = fetch(conn, stories(filters, ()), values)[0][0]
-
-
-__all__ = ["SCORES", "Key", "Measured", "measure"]

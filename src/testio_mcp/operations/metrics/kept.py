@@ -6,10 +6,11 @@ anything else is counted from the records, and so is what has no cell.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, case, func, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, bindparam, case, func, select
 
 from testio_mcp.database.dialect import fetch, in_order
 from testio_mcp.database.tables import Product, RollupCell, RollupCount, RollupMember, UserStory, table_of
@@ -38,11 +39,17 @@ _SPLITS: Mapping[Fact, frozenset[str]] = {
     "stories": frozenset({"product"}) | _TIME,
     "features": frozenset({"product"}) | _TIME,
 }
+COARSE = frozenset({"product", "severity", "bug_status"})
+"""What bugs are also kept by alone: a twentieth of the rows."""
 PARTS = ("tests", "created", "submitted")
 """The facts under which tests are kept."""
 _cells: Select[Any] = (
     select(_cell.product_id, _cell.starts_at, _cell.ends_at)
-    .where(any_of(_cell.product_id, "product_ids"))
+    .where(
+        any_of(_cell.product_id, "product_ids"),
+        _cell.starts_at >= bindparam("after", type_=_cell.starts_at.type),
+        _cell.starts_at < bindparam("before", type_=_cell.starts_at.type),
+    )
     .order_by(_cell.product_id, _cell.starts_at)
 )
 
@@ -65,7 +72,7 @@ def divide(conn: Connection, question: Question, wanted: Sequence[Span]) -> tupl
     is_by_product = "product" in question.by
     used: list[Span] = []
     left = list(wanted)
-    if not named and not is_by_product:
+    if left and not named and not is_by_product:
         used, left = _among(conn, [EVERY], left)
     if left:
         ids = list(named or ()) or [row[0] for row in fetch(conn, _products, {})]
@@ -77,8 +84,12 @@ def divide(conn: Connection, question: Question, wanted: Sequence[Span]) -> tupl
 def _among(conn: Connection, product_ids: Sequence[Any], wanted: Sequence[Span]) -> tuple[list[Span], list[Span]]:
     """The cells of these products in the wanted spans, and what is left, for each product."""
     cells: dict[int, list[Span]] = defaultdict(list)
-    for product, starts, ends in fetch(conn, _cells, {"product_ids": list(product_ids)}):
-        cells[product].append(Span(utc(starts), utc(ends), None, product))
+    ends = {
+        "after": wanted[0].starts or datetime.min.replace(tzinfo=UTC),
+        "before": wanted[-1].ends or datetime.max.replace(tzinfo=UTC),
+    }
+    for product, starts, ends_at in fetch(conn, _cells, {"product_ids": list(product_ids), **ends}):
+        cells[product].append(Span(utc(starts), utc(ends_at), None, product))
     used: list[Span] = []
     left: list[Span] = []
     for product in product_ids:
@@ -118,10 +129,17 @@ def _fits(cell: Span, span: Span) -> bool:
 def rows(conn: Connection, question: Question, fact: Fact, values: dict[str, Any]) -> Iterable[Sequence[Any]]:
     """The groups of a fact, as the records themselves would give them."""
     filters = tuple(name for name, _ in question.filters)
-    values = {**values, "facts": list(PARTS) if fact == "tests" else [fact]}
+    facts = {"tests": list(PARTS), "bugs": [_kept_bugs(question)]}.get(fact, [fact])
+    values = {**values, "facts": facts}
     if fact in ("tests", "bugs", "executions"):
         return fetch(conn, _counts(conn.dialect.name, fact, question.by, filters), values)
     return fetch(conn, _members(conn.dialect.name, fact, question.by, filters), values)
+
+
+def _kept_bugs(question: Question) -> str:
+    """Under which fact bugs are kept as finely as the question splits and filters."""
+    is_coarse = all(each.name in COARSE or each.is_time for each in question.dimensions)
+    return "bug_levels" if is_coarse else "bugs"
 
 
 @lru_cache(maxsize=256)

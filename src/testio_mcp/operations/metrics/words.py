@@ -4,10 +4,10 @@ The definitions are those of the domain (docs/reference). A metric is computed f
 dimension says for each fact how it splits it, and a pair without a meaning is refused.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Literal
 
 from testio_mcp.errors import BadInput
 from testio_mcp.operations import figures
@@ -39,27 +39,42 @@ class Counts:
         """All bugs."""
         return sum(self.bugs.values())
 
-    def add(self, fact: Fact, row: Sequence[Any]) -> None:
-        """Add what one row of a fact's statement says of this group."""
-        if fact == "tests":
-            self.tests += row[0]
-            self.created += row[1]
-            self.submitted += row[2]
-        elif fact == "bugs":
-            status, level, number = row
-            self.bugs[status] = self.bugs.get(status, 0) + number
-            self.score += number * SCORES.get(level, 0)
-        elif fact == "executions":
-            self.executions[row[0]] = self.executions.get(row[0], 0) + row[1]
-        else:
-            for name, member in zip(_MEMBERS[fact], row, strict=True):
-                if member is not None:
-                    getattr(self, name).add(member)
+    def add_tests(self, tests: int, created: int, submitted: int) -> None:
+        """Add what a row of the statement on tests says of this group."""
+        self.tests += tests
+        self.created += created
+        self.submitted += submitted
+
+    def add_bugs(self, status: str, level: str, number: int) -> None:
+        """Add some bugs."""
+        self.bugs[status] = self.bugs.get(status, 0) + number
+        self.score += number * SCORES.get(level, 0)
+
+    def add_executions(self, status: str, number: int) -> None:
+        """Add some executions."""
+        self.executions[status] = self.executions.get(status, 0) + number
+
+    def add_stories(self, story: int | None, living: int | None) -> None:
+        """Add a user story, which may not be there any more."""
+        if story is not None:
+            self.stories.add(story)
+        if living is not None:
+            self.living.add(living)
+
+    def add_testers(self, person: int | None) -> None:
+        """Add a reporter."""
+        if person is not None:
+            self.testers.add(person)
+
+    def add_features(self, feature: int | None) -> None:
+        """Add a feature."""
+        if feature is not None:
+            self.features.add(feature)
 
     def take(self, fact: Fact, other: "Counts") -> None:
         """Add the counts of one fact of another group."""
         if fact == "tests":
-            self.add(fact, (other.tests, other.created, other.submitted))
+            self.add_tests(other.tests, other.created, other.submitted)
         elif fact == "bugs":
             self.score += other.score
             _sum(self.bugs, other.bugs)
@@ -75,6 +90,17 @@ _MEMBERS: Mapping[Fact, tuple[str, ...]] = {
     "stories": ("stories", "living"),
     "features": ("features",),
 }
+
+
+ADD: Mapping[Fact, Callable[..., None]] = {
+    "tests": Counts.add_tests,
+    "bugs": Counts.add_bugs,
+    "executions": Counts.add_executions,
+    "stories": Counts.add_stories,
+    "testers": Counts.add_testers,
+    "features": Counts.add_features,
+}
+"""What takes in a row of each fact's statement, after the dimensions."""
 
 
 def _sum(numbers: dict[str, int], more: Mapping[str, int]) -> None:

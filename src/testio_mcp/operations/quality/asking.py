@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from testio_mcp.errors import BadInput
-from testio_mcp.operations.metrics.engine import Key, Measured, measure
+from testio_mcp.operations.metrics.engine import Key, Known, Measured, measure
 from testio_mcp.operations.metrics.questions import Filters, Question
 from testio_mcp.operations.metrics.reading import HAS_ID, in_period, titles
 from testio_mcp.operations.metrics.words import METRICS, Value
@@ -33,6 +33,7 @@ class Asked:
     written: tuple[str, ...]
     now: datetime
     _answers: dict[Question, Measured] = field(default_factory=dict)
+    _known: Known = field(default_factory=dict)
 
     def can(self, *metrics: str, by: Sequence[str] = (), filters: Filters = ()) -> bool:
         """Whether the scope's filters and these dimensions suit all of these metrics."""
@@ -66,7 +67,7 @@ class Asked:
 
     def _ask(self, question: Question) -> Measured:
         if question not in self._answers:
-            self._answers[question] = measure(self.conn, question)
+            self._answers[question] = measure(self.conn, question, known=self._known)
         return self._answers[question]
 
     def possible(self, *metrics: str, by: Sequence[str] = ()) -> list[str]:
