@@ -127,6 +127,30 @@ def _among_postgresql(element: Any, compiler: Any, **options: Any) -> str:
     return f"{column} IN (SELECT CAST(value AS bigint) FROM {ids})"  # noqa: S608 - compiled clauses
 
 
+class holds(FunctionElement[bool]):  # noqa: N801 - reads as a function
+    """Whether a text is like a pattern, whatever the case of its letters: `holds(column, bindparam("name"))`."""
+
+    type = Boolean()
+    inherit_cache = True
+
+    def self_group(self, against: Any = None) -> "holds":
+        """Stand alone as a condition, like `among`."""
+        return self
+
+
+@compiles(holds, "sqlite")
+def _holds_sqlite(element: Any, compiler: Any, **options: Any) -> str:
+    # SQLite's LIKE does not mind the case; `ilike` would fold every text before.
+    column, pattern = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"{column} LIKE {pattern} ESCAPE '\\'"
+
+
+@compiles(holds, "postgresql")
+def _holds_postgresql(element: Any, compiler: Any, **options: Any) -> str:
+    column, pattern = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"{column} ILIKE {pattern} ESCAPE '\\'"
+
+
 def fetch(connection: Connection, statement: Select[Any], values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
     """All rows of a statement that lives as long as the process. On SQLite moments are text and flags numbers.
 

@@ -15,7 +15,7 @@ from testio_mcp import faultpoints
 from testio_mcp.errors import StoreForeign, StoreTooNew
 
 # Every revision this build knows, oldest first; a test compares it with the migration scripts.
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 HEAD = REVISIONS[-1]
 MIGRATIONS = Path(__file__).parent / "migrations"
 

@@ -1,5 +1,7 @@
 """Reading the full text indexes: the newest slices of ids first, until there are enough hits."""
 
+import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-from testio_mcp.database.dialect import fetch
+from testio_mcp.database.dialect import among, fetch
 from testio_mcp.database.search import SLICE, SLICES, SOURCES, Kind, index_table, scope_word, slice_code
 from testio_mcp.database.search_query import LANGUAGES, Both, Counts, Query, Term, condition
 from testio_mcp.database.tables import Feature, table_of
@@ -32,6 +34,8 @@ _WIDEST = 32
 """Look-ups in one statement, at most: what FTS5 does for each row grows with them."""
 _BATCH, _READ_AT_MOST = 4_000, 10_000
 _ENOUGH = 2_000
+_DENSE = 100
+"""From how many records of a slice on its index is read in place of their texts."""
 _SAMPLE = 7
 _MUCH_MORE = 8
 """A word that so many times more records have than the rarest one is compared with their texts, not looked up."""
@@ -127,18 +131,47 @@ def find_ids(
     conn: Connection, kind: Kind, query: Query, among: Among, *, is_newest: bool = True
 ) -> Iterator[list[int]]:
     """The ids of all records that match, also of those that are gone, in order: some at a time, always more."""
-    dialect, found, enough = conn.dialect.name, list[int](), _ENOUGH
+    found, enough = list[int](), _ENOUGH
     slices = _slices(conn, kind, among)
     for numbers in _groups(slices if is_newest else slices[::-1], max(1, _WIDEST // len(query.terms))):
-        words = {"words": _words(dialect, query, among, numbers)}
-        rows = fetch(conn, _matching(dialect, kind, not query.is_indexed), words)
-        ids = [row[0] for row in rows] if query.is_indexed else [hit.id for hit in _hits(kind, query, rows)]
-        found += sorted(ids, reverse=is_newest)
+        found += sorted(_ids(conn, kind, query, among, numbers), reverse=is_newest)
         if len(found) >= enough:
             yield found
             found, enough = [], 2 * enough
     if found:
         yield found
+
+
+def _ids(conn: Connection, kind: Kind, query: Query, among: Among, numbers: list[int]) -> list[int]:
+    """The ids of what matches in some slices, in no order."""
+    dialect = conn.dialect.name
+    words = {"words": _words(dialect, query, among, numbers)}
+    rows = fetch(conn, _matching(dialect, kind, not query.is_indexed), words)
+    return [row[0] for row in rows] if query.is_indexed else [hit.id for hit in _hits(kind, query, rows)]
+
+
+def having_words(conn: Connection, kind: Kind, query: Query, ids: Sequence[int]) -> set[int]:
+    """Those of some records that match, and perhaps others: where many are of one slice, all that match in it."""
+    often = Counter(key >> SLICE for key in ids)
+    whole = [number for number, many in often.items() if many > _DENSE]
+    found: set[int] = set()
+    for numbers in _groups(whole, max(1, _WIDEST // len(query.terms))):
+        found |= {*_ids(conn, kind, query, Among(), numbers)}
+    few = [key for key in ids if often[key >> SLICE] <= _DENSE]
+    rows = fetch(conn, _texts(conn.dialect.name, kind), {"ids": json.dumps(few)}) if few else ()
+    return found | {hit.id for hit in _hits(kind, query, rows)}
+
+
+def most_records(conn: Connection, kind: Kind) -> int:
+    """How many records the search knows at most."""
+    return len(_slices(conn, kind, Among())) << SLICE
+
+
+@cache
+def _texts(dialect: str, kind: Kind) -> Select[Any]:
+    index = index_table(dialect, kind)
+    texts = (index.c.id, index.c.title, index.c.body, index.c.comments)
+    return select(*texts).where(among(index.c.id, bindparam("ids", type_=Text)))
 
 
 @cache

@@ -1,19 +1,32 @@
 """Bugs."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Field
-from sqlalchemy import Connection, Text, bindparam, exists, func, or_
+from sqlalchemy import Connection, Select, Text, bindparam, exists, func, literal_column, or_, select, true
 
-from testio_mcp.database.dialect import among
+from testio_mcp.database.dialect import among, fetch, in_order
+from testio_mcp.database.search_query import Query, read_query
+from testio_mcp.database.search_read import having_words, most_records
 from testio_mcp.database.tables import Bug, BugDevice, Feature, Person, Product, Test, table_of
 from testio_mcp.operations.arguments import AsList, Ids
-from testio_mcp.operations.listing import Listing, Order, Part, any_of, containing, part_of_text
-from testio_mcp.operations.paging import Cursor, Page
+from testio_mcp.operations.listing import (
+    COUNTED,
+    Counting,
+    Listing,
+    Order,
+    Part,
+    any_of,
+    containing,
+    part_of_text,
+    total_of,
+)
+from testio_mcp.operations.paging import Cursor, Page, encode_cursor
 from testio_mcp.operations.periods import Period, bounds
 from testio_mcp.operations.registry import operation
 from testio_mcp.operations.search import matching
@@ -26,6 +39,8 @@ BugStatus = Literal[
     "open", "question", "accepted", "auto_accepted", "rejected", "submitted", "manager_approved", "unknown"
 ]
 Sort = Literal["newest", "oldest"]
+_DEARER = 12
+"""How many times longer it takes to look into a bug for a text than to have the search name one."""
 _DECIDED = frozenset({"accepted", "auto_accepted", "rejected"})
 Levels = Annotated[list[Level], AsList, Field(description="Kinds but functional have none.")]
 Statuses = Annotated[list[BugStatus], AsList, Field(description="open: undecided; question: the customer asked.")]
@@ -79,6 +94,31 @@ def _by_end_of_test(is_newest: bool, instead: Mapping[str, Any] = MappingProxyTy
     return Order(keys, kinds, is_newest, _by_end, above=above, below=below, instead=instead)
 
 
+_on_environment = _test.test_environment_id == bindparam("test_environment_id")
+_gathered = {"test_environment_id": _bug.test_id.in_(select(_test.id).where(_on_environment))}
+_of_device = {
+    "device": part_of_text(_device.name, "device"),
+    "device_category": part_of_text(_device.category, "device_category"),
+    "operating_system": part_of_text(_device.operating_system, "operating_system"),
+    "browser": part_of_text(_device.browsers, "browser"),
+}
+_tags = frozenset({"levels", "kinds", "known"})
+_bugs_of_tests = in_order(_TESTS, _BUGS, _bug.test_id == _test.id)
+_bugs_of_devices = in_order(_DEVICES, _BUGS, _bug.id == _device.bug_id)
+# Counted from where the filter leads: an environment has few tests, and a device stands in a narrow table.
+_counting = {
+    "test_environment_id": Counting(
+        select(literal_column("1")).select_from(_bugs_of_tests).where(_on_environment, _bug.gone_at.is_(None)),
+        _tags | {"near"},
+    ),
+    **{
+        name: Counting(
+            select(_device.bug_id).select_from(_bugs_of_devices).where(is_such, _bug.gone_at.is_(None)).distinct(),
+            _tags | _of_device.keys(),
+        )
+        for name, is_such in _of_device.items()
+    },
+}
 _listing = Listing(
     table=_BUGS,
     columns=(
@@ -109,14 +149,15 @@ _listing = Listing(
         "feature_ids": any_of(_bug.feature_id, "feature_ids"),
         "reporter_ids": any_of(_bug.author_id, "reporter_ids"),
         "levels": any_of(_bug.level, "levels"),
-        "kinds": any_of(_bug.kind, "kinds"),
+        "kinds": any_of(func.coalesce(_bug.kind, ""), "kinds"),
+        "kinds_alone": any_of(_bug.kind, "kinds_alone"),
         "statuses": any_of(_bug.status, "statuses"),
         "known": _bug.is_known == bindparam("known"),
         "exported": or_(_bug.exported_at.is_not(None), _bug.external_idx.is_not(None)) == bindparam("exported"),
         "rejection_reason": (_bug.status == "rejected") & part_of_text(_bug.rejection_reason, "rejection_reason"),
-        "test_environment_id": exists()
-        .where(_test.id == _bug.test_id, _test.test_environment_id == bindparam("test_environment_id"))
-        .correlate(table_of(Bug)),
+        "test_environment_id": exists().where(_test.id == _bug.test_id, _on_environment).correlate(_BUGS),
+        "near": true(),
+        "ids": among(_bug.id, bindparam("ids", type_=Text)),
         "reported": _bug.reported_at.is_not(None),
         "reported_from": _bug.reported_at >= bindparam("reported_from", type_=_bug.reported_at.type),
         "reported_before": _bug.reported_at < bindparam("reported_before", type_=_bug.reported_at.type),
@@ -128,24 +169,26 @@ _listing = Listing(
     parts=(
         Part(
             _device.bug_id == _bug.id,
-            {
-                "device": part_of_text(_device.name, "device"),
-                "device_category": part_of_text(_device.category, "device_category"),
-                "operating_system": part_of_text(_device.operating_system, "operating_system"),
-                "browser": part_of_text(_device.browsers, "browser"),
-            },
+            _of_device,
         ),
     ),
     orders={
         "newest": Order((_bug.id,), (int,)),
         "oldest": Order((_bug.id,), (int,), is_descending=False),
+        "newest near": Order((_bug.id,), (int,), instead={"near": _bug.id >= bindparam("near")}),
+        "oldest near": Order((_bug.id,), (int,), False, instead={"near": _bug.id <= bindparam("near")}),
+        **{
+            f"{sort} gathered": Order((_bug.id,), (int,), sort == "newest", instead=_gathered)
+            for sort in get_args(Sort)
+        },
         **{f"{sort} report": _by_report(sort == "newest") for sort in get_args(Sort)},
         **{f"{sort} report decision": _by_report(sort == "newest", _hidden_status) for sort in get_args(Sort)},
         **{f"{sort} end": _by_end_of_test(sort == "newest") for sort in get_args(Sort)},
         **{f"{sort} end decision": _by_end_of_test(sort == "newest", _hidden_status) for sort in get_args(Sort)},
     },
     resources=("tests", "bugs"),
-    split=("statuses", _bug.status),
+    counting=_counting,
+    split={"statuses": _bug.status, "kinds_alone": _bug.kind},
     known={
         "product_id": (_product, "Product", "list_products shows the ids."),
         "test_ids": (_TESTS, "Test", "list_tests shows the ids."),
@@ -222,9 +265,103 @@ def list_bugs(
     given = _values(locals())
     order = _order(given, sort)
     if text is None:
-        return BugPage.model_validate(_listing.page(conn, given, order=order, cursor=cursor, limit=limit))
-    parts = matching(conn, "bug", text, product_id, is_newest=sort == "newest")
-    if order != sort:  # not in the order of the ids: all of them at once
-        parts = iter([json.dumps([key for part in parts for key in json.loads(part)])])
-    page = _listing.page_of_parts(conn, given, "text", parts, order=order, cursor=cursor, limit=limit)
+        given, paged = _way(conn, {name: value for name, value in given.items() if value not in (None, [])})
+        return BugPage.model_validate(paged(conn, given, order=order, cursor=cursor, limit=limit))
+    page = _walked(conn, given, order, cursor, limit)
+    if page is None:
+        parts = matching(conn, "bug", text, product_id, is_newest=sort == "newest")
+        if order != sort:  # not in the order of the ids: all of them at once
+            parts = iter([json.dumps([key for part in parts for key in json.loads(part)])])
+        page = _of_parts(conn, given, parts, order=order, cursor=cursor, limit=limit)
     return BugPage.model_validate(page)
+
+
+@lru_cache(maxsize=16)
+def _with_devices(names: frozenset[str]) -> Select[Any]:
+    """Ids of bugs seen on such devices, no more than are counted and one."""
+    conditions = (condition for name, condition in _of_device.items() if name in names)
+    return select(_device.bug_id).where(*conditions).distinct().limit(COUNTED + 1)
+
+
+def _way(conn: Connection, given: dict[str, Any]) -> tuple[dict[str, Any], Callable[..., dict[str, Any]]]:
+    """What leads to few bugs in place of what was asked for, and what reads the page.
+
+    Only where nothing else leads to them: a walk along all ids looks for what is rare in vain.
+    """
+    others = given.keys() - _tags
+    if others == {"test_environment_id"}:
+        return given, _listing.nearest_page
+    if others and others <= _of_device.keys():
+        found = fetch(conn, _with_devices(frozenset(others)), given)
+        if len(found) <= COUNTED:
+            rest = {name: value for name, value in given.items() if name not in others}
+            given = rest | {"ids": json.dumps([row[0] for row in found])}
+    elif given.keys() == {"kinds"}:
+        given = {"kinds_alone": given["kinds"]}
+    return given, _listing.page
+
+
+def _of_parts(
+    conn: Connection, given: dict[str, Any], parts: Iterator[str], *, order: str, cursor: str | None, limit: int
+) -> dict[str, Any]:
+    """A page of what has a text, whose ids come in parts in the list's order.
+
+    No more parts are read than it takes to fill the page and to count as far as a page counts.
+    """
+    given = {**given, "text": next(parts, "[]")}
+    page = _listing.page(conn, given, order=order, cursor=cursor, limit=limit)
+    while not (page["next_cursor"] and page["total_is_capped"]) and (part := next(parts, None)) is not None:
+        more = _listing.page(conn, {**given, "text": part}, order=order, cursor=cursor, limit=limit)
+        page = _joined(page, more, limit)
+    return page
+
+
+def _joined(page: dict[str, Any], more: dict[str, Any], limit: int) -> dict[str, Any]:
+    """A page with what follows it in a later part; both are sorted by id."""
+    items = page["items"] + more["items"]
+    is_capped = page["total_is_capped"] or more["total_is_capped"]
+    total = total_of(COUNTED + 1 if is_capped else page["total"] + more["total"])
+    following = page["next_cursor"] or more["next_cursor"]
+    if len(items) > limit:
+        following = encode_cursor(items[limit - 1]["id"])
+    return {**page, "items": items[:limit], "next_cursor": following, **total}
+
+
+def _walked(
+    conn: Connection, given: dict[str, Any], order: str, cursor: str | None, limit: int
+) -> dict[str, Any] | None:
+    """The page of what has a text, from a walk along the list without it; None where that would go too far.
+
+    Of a common word the search names most bugs of the store: it is quicker to look into those that are listed.
+    """
+    others = {name: value for name, value in given.items() if name not in ("text", "product_id")}
+    if cursor is None and not any(value not in (None, []) for value in others.values()):
+        return None
+    listed, query = {**given, "text": None}, read_query(given["text"], argument="text")
+    count = _found(conn, listed, query, order, None, COUNTED + 1)
+    page = count if cursor is None or count is None else _found(conn, listed, query, order, cursor, limit + 1)
+    if count is None or page is None:
+        return None
+    ids = json.dumps(page[: limit + 1])
+    found = _listing.page(conn, {**given, "text": ids}, order=order, cursor=cursor, limit=limit)
+    return found | total_of(len(count))
+
+
+def _found(
+    conn: Connection, listed: dict[str, Any], query: Query, order: str, cursor: str | None, enough: int
+) -> list[int] | None:
+    """The first listed bugs that the query finds; None once the search would have named all that it finds.
+
+    How many these are is told from those that were looked into.
+    """
+    found: list[int] = []
+    seen, every = 0, most_records(conn, "bug")
+    for ids in _listing.keys(conn, listed, order=order, cursor=cursor):
+        having = having_words(conn, "bug", query, ids)
+        found += [key for key in ids if key in having]
+        seen += len(ids)
+        if len(found) >= enough:
+            return found[:enough]
+        if seen * seen * _DEARER > max(1, len(found)) * every:
+            return None
+    return found

@@ -45,8 +45,8 @@ class Cell:
         """The runs of several cells in one."""
         whole = cls()
         for cell in cells:
-            for status, runs in cell.counts.items():
-                whole.add(status, runs, cell.latest.get(status))
+            for word, runs in cell.counts.items():
+                whole.add(word, runs, cell.latest.get(word))
         return whole
 
     def add(self, status: str, runs: int, at: datetime | None = None) -> None:
@@ -54,7 +54,9 @@ class Cell:
         word = status if status in RESULTS else "not_tested"
         self.counts[word] += runs
         if word in RESULTS:
-            self.latest[word] = max(at or BEGINNING, self.latest.get(word, BEGINNING))
+            before = self.latest.get(word)
+            if before is None or (at is not None and at > before):
+                self.latest[word] = at or BEGINNING
 
     @property
     def last(self) -> str:

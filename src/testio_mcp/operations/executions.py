@@ -1,14 +1,25 @@
 """Executions of user stories."""
 
 from datetime import date, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    exists,
+    literal_column,
+    select,
+    true,
+)
 
+from testio_mcp.database.dialect import in_order
 from testio_mcp.database.tables import Execution, ExecutionDevice, Person, Product, Test, UserStory, table_of
 from testio_mcp.operations.arguments import AsList, Ids
-from testio_mcp.operations.listing import Listing, Order, Part, any_of, containing, part_of_text
+from testio_mcp.operations.listing import Counting, Listing, Order, Part, any_of, containing, part_of_text
 from testio_mcp.operations.paging import Cursor, Page
 from testio_mcp.operations.periods import Period, bounds
 from testio_mcp.operations.registry import operation
@@ -47,7 +58,22 @@ class ExecutionPage(Page):
     items: list[ExecutionSummary]
 
 
-_of_product = select(_test.id).where(_test.product_id == bindparam("product_id"))
+_of_product = _test.product_id == bindparam("product_id")
+_with_test = in_order(_TESTS, _EXECUTIONS, _execution.test_id == _test.id)
+_all_of_product: Select[Any] = (
+    select(literal_column("1")).select_from(_with_test).where(_of_product, _execution.gone_at.is_(None))
+)
+_beside_product = frozenset({"statuses", "executed", "executed_from", "executed_before"})
+_WAYS = ("newest", "oldest", "newest gathered", "oldest gathered")
+_NEAR: BindParameter[int] = bindparam("near")
+
+
+def _near(condition: ColumnElement[bool]) -> dict[str, ColumnElement[bool]]:
+    """The filters of a walk along the ids, up to one of them."""
+    walked = exists().where(_test.id == _execution.test_id, _of_product).correlate(_EXECUTIONS)
+    return {"near": condition, "product_id": walked}
+
+
 _listing = Listing(
     table=_EXECUTIONS,
     columns=(
@@ -73,7 +99,8 @@ _listing = Listing(
     ),
     always=(_execution.gone_at.is_(None),),
     filters={
-        "product_id": _execution.test_id.in_(_of_product),
+        "product_id": _execution.test_id.in_(select(_test.id).where(_of_product)),
+        "near": true(),
         "test_ids": any_of(_execution.test_id, "test_ids"),
         "user_story_ids": any_of(_execution.user_story_id, "user_story_ids"),
         "tester_ids": any_of(_execution.executed_by_id, "tester_ids"),
@@ -91,8 +118,14 @@ _listing = Listing(
             },
         ),
     ),
-    orders={"newest": Order((_execution.id,), (int,)), "oldest": Order((_execution.id,), (int,), False)},
+    orders={
+        **{way: Order((_execution.id,), (int,), way.startswith("newest")) for way in _WAYS},
+        "newest near": Order((_execution.id,), (int,), instead=_near(_execution.id >= _NEAR)),
+        "oldest near": Order((_execution.id,), (int,), False, instead=_near(_execution.id <= _NEAR)),
+    },
+    counting={"product_id": Counting(_all_of_product, _beside_product | {"near"})},
     resources=("executions",),
+    near=4_000,
     known={
         "product_id": (table_of(Product), "Product", "list_products shows the ids."),
         "test_ids": (_TESTS, "Test", "list_tests shows the ids."),
@@ -141,4 +174,7 @@ def list_executions(
         "executed_from": begins,
         "executed_before": ends,
     }
-    return ExecutionPage.model_validate(_listing.page(conn, given, order=sort, cursor=cursor, limit=limit))
+    asked = {name for name, value in given.items() if value not in (None, [])}
+    is_walked = product_id is not None and asked - {"product_id"} <= _beside_product
+    paged = _listing.nearest_page if is_walked else _listing.page
+    return ExecutionPage.model_validate(paged(conn, given, order=sort, cursor=cursor, limit=limit))

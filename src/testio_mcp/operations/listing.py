@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
+    CompoundSelect,
     Connection,
     FromClause,
     ScalarSelect,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     SelectBase,
     Subquery,
     Table,
+    Text,
     bindparam,
     case,
     exists,
@@ -32,13 +34,15 @@ from sqlalchemy import (
     union_all,
 )
 
-from testio_mcp.database.dialect import fetch
+from testio_mcp.database.dialect import fetch, holds
 from testio_mcp.database.types import utc_text
 from testio_mcp.errors import NotFound
 from testio_mcp.operations.paging import as_of, decode_cursor, encode_cursor
 
 _BRANCHES = 40
 """How many indexes a page is merged from at most."""
+_FIRST_KEYS = 200
+"""How many ids a walk reads at first."""
 COUNTED = 1_000
 """How far matching records are counted; beyond that a total says that there are more."""
 
@@ -76,13 +80,23 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
+class Counting:
+    """A count that begins where a filter leads: its rows one by one, and the names of filters that it goes with."""
+
+    rows: Select[Any]
+    beside: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, eq=False)
 class Listing:
     """One list: its table, what its records show, how they are chosen and ordered.
 
     A filter is a condition whose variable has the filter's name; those of `parts` are met by one row of the parts.
-    `counted` has conditions that choose the same as the filters of their names, and suit a count better.
-    `split` names a filter that takes a list, and the column it is about: each value walks an index of its own.
+    `counted` has conditions that choose the same as the filters of their names, and suit a count better; `counting`
+    whole statements in place of a filter and of what always holds, to which the conditions of others are added.
+    `split` names filters that take a list, and the column each is about: each value walks an index of its own.
     `either` is the same of a filter about several columns, any of which may have the value.
+    `near` is how many records next in the list are looked at before all that a filter leads to are gathered.
     `known` names, for a filter by id, the table and the words for an id that is not there.
     """
 
@@ -95,8 +109,10 @@ class Listing:
     parts: tuple[Part, ...] = ()
     joins: tuple[tuple[FromClause, ColumnElement[bool]], ...] = ()
     counted: Mapping[str, ColumnElement[bool]] = field(default_factory=dict)
-    split: tuple[str, ColumnElement[Any]] | None = None
+    counting: Mapping[str, Counting] = field(default_factory=dict)
+    split: Mapping[str, ColumnElement[Any]] = field(default_factory=dict)
     either: tuple[str, tuple[ColumnElement[Any], ...]] | None = None
+    near: int = 1_000
     known: Mapping[str, tuple[Table, str, str]] = field(default_factory=dict)
 
     def page(
@@ -111,13 +127,9 @@ class Listing:
         values = {name: value for name, value in given.items() if value not in (None, [])}
         way = self.orders[order]
         position = _position(way, cursor, values)
-        name, columns = ("", ()) if way.instead else self.way_apart(frozenset(values))
-        apart = list(dict.fromkeys(values[name])) if name else []
-        branches = len(apart) if 1 < len(apart) * len(columns) <= _BRANCHES else 0
+        branches, given_apart = self._branches(way, values)
         statement = _page(self, self.names.intersection(values), order, position is not None, branches)
-        binds = values | {"limit": limit + 1} | {f"last_{n}": key for n, key in enumerate(position or ())}
-        if branches:
-            binds |= {f"branch_{n}": value for n, value in enumerate(apart)}
+        binds = given_apart | {"limit": limit + 1} | {f"last_{n}": key for n, key in enumerate(position or ())}
         rows = fetch(conn, statement, binds)
         if not rows:
             return self._nothing(conn, values, order)
@@ -127,35 +139,56 @@ class Listing:
         last = rows[:limit][-1][len(names) : ends]
         following = encode_cursor(*map(_in_cursor, last)) if len(rows) > limit else None
         items = [dict(zip(names, row, strict=False)) for row in rows[:limit]]
-        return {"items": items, "next_cursor": following, "as_of": moment, **_total(total)}
+        return {"items": items, "next_cursor": following, "as_of": moment, **total_of(total)}
+
+    def _branches(self, way: Order, values: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """How many indexes a page is merged from, 0 for a single one, and the values with those of each."""
+        name, columns = ("", ()) if way.instead else self.way_apart(frozenset(values))
+        apart = list(dict.fromkeys(values[name])) if name else []
+        if not 1 < len(apart) * len(columns) <= _BRANCHES:
+            return 0, values
+        return len(apart), values | {f"branch_{n}": value for n, value in enumerate(apart)}
 
     def way_apart(self, names: frozenset[str]) -> tuple[str, tuple[ColumnElement[Any], ...]]:
         """The filter among these whose values walk indexes of their own, and its columns; no name for none."""
         if self.either and self.either[0] in names:
             return self.either
-        return (self.split[0], (self.split[1],)) if self.split and self.split[0] in names else ("", ())
+        return next(((name, (column,)) for name, column in self.split.items() if name in names), ("", ()))
 
-    def page_of_parts(
-        self,
-        conn: Connection,
-        given: Mapping[str, Any],
-        name: str,
-        parts: Iterator[Any],
-        *,
-        order: str,
-        cursor: str | None,
-        limit: int,
+    def keys(
+        self, conn: Connection, given: Mapping[str, Any], *, order: str, cursor: str | None = None
+    ) -> Iterator[list[int]]:
+        """The ids of all records that match, in the list's order from the cursor on: some at a time, always more."""
+        values = {name: value for name, value in given.items() if value not in (None, [])}
+        way, some = self.orders[order], _FIRST_KEYS
+        names = self.names.intersection(values)
+        position = _position(way, cursor, values)
+        branches, values = self._branches(way, values)
+        while True:
+            last = {f"last_{n}": key for n, key in enumerate(position or ())}
+            statement = _keys(self, names, order, position is not None, branches)
+            rows = fetch(conn, statement, {**values, **last, "limit": some})
+            if rows:
+                yield [row[0] for row in rows]
+            if len(rows) < some:
+                return
+            position, some = [*rows[-1][1:]], 2 * some
+
+    def nearest_page(
+        self, conn: Connection, given: Mapping[str, Any], *, order: str, cursor: str | None, limit: int
     ) -> dict[str, Any]:
-        """A page with what the filter `name` matches in parts that come in the list's order.
+        """A page of the records next in a list that is ordered by id, or else, if they do not fill it, of all.
 
-        No more parts are read than it takes to fill the page and to count as far as a page counts.
+        The first is read in the order `near`, which the filter `near` bounds; the other one in the order `gathered`.
         """
-        given = {**given, name: next(parts, "[]")}
-        page = self.page(conn, given, order=order, cursor=cursor, limit=limit)
-        while not (page["next_cursor"] and page["total_is_capped"]) and (part := next(parts, None)) is not None:
-            more = self.page(conn, {**given, name: part}, order=order, cursor=cursor, limit=limit)
-            page = _joined(page, more, limit)
-        return page
+        edge, way = _edge(self, order, cursor is not None), self.orders[order]
+        last = {f"last_{n}": key for n, key in enumerate(_position(way, cursor, {}) or ())}
+        far = fetch(conn, edge, {**last, "near": self.near})
+        near = far[0][0] if far else 0 if way.is_descending else 2**63 - 1
+        page = self.page(conn, {**given, "near": near}, order=f"{order} near", cursor=cursor, limit=limit)
+        if page["next_cursor"]:
+            return page
+        return self.page(conn, given, order=f"{order} gathered", cursor=cursor, limit=limit)
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -171,7 +204,7 @@ class Listing:
                 _, what, step = self.known[name]
                 wanted = values[name][0] if isinstance(values[name], list) else values[name]
                 raise NotFound(f"{what} {wanted} is not in the store.", step)
-        return {"items": [], "next_cursor": None, "as_of": moment, **_total(total)}
+        return {"items": [], "next_cursor": None, "as_of": moment, **total_of(total)}
 
     def conditions(
         self, names: frozenset[str], order: Order | None = None, *, counting: bool = False
@@ -183,18 +216,8 @@ class Listing:
         return chosen + [exists().where(part.belongs, *conditions) for part, conditions in inside if conditions]
 
 
-def _joined(page: dict[str, Any], more: dict[str, Any], limit: int) -> dict[str, Any]:
-    """A page with what follows it in a later part; both are sorted by id."""
-    items = page["items"] + more["items"]
-    is_capped = page["total_is_capped"] or more["total_is_capped"]
-    total = _total(COUNTED + 1 if is_capped else page["total"] + more["total"])
-    following = page["next_cursor"] or more["next_cursor"]
-    if len(items) > limit:
-        following = encode_cursor(items[limit - 1]["id"])
-    return {**page, "items": items[:limit], "next_cursor": following, **total}
-
-
-def _total(count: int) -> dict[str, Any]:
+def total_of(count: int) -> dict[str, Any]:
+    """What a page says of a count that went no further than one beyond `COUNTED`."""
     return {"total": min(count, COUNTED), "total_is_capped": count > COUNTED}
 
 
@@ -218,7 +241,13 @@ def _ordered(order: Order, columns: Sequence[ColumnElement[Any]]) -> list[Column
 
 
 def _branch(
-    listing: Listing, names: frozenset[str], order: Order, is_later: bool, *same: ColumnElement[bool]
+    listing: Listing,
+    names: frozenset[str],
+    order: Order,
+    is_later: bool,
+    *same: ColumnElement[bool],
+    limit: int | BindParameter[int] = bindparam("limit"),  # noqa: B008
+    beyond: BindParameter[int] | None = None,
 ) -> Subquery:
     """The ids and sort keys of a page, from one walk along an index."""
     if is_later and order.bound:
@@ -230,7 +259,34 @@ def _branch(
         chosen.append(here < there if order.is_descending else here > there)
     keys = [key.label(f"key_{n}") for n, key in enumerate(order.keys)]
     chosen_ids = select(listing.table.c.id.label("id"), *keys).select_from(_source(listing, order)).where(*chosen)
-    return chosen_ids.order_by(*_ordered(order, order.keys)).limit(bindparam("limit")).subquery()
+    return chosen_ids.order_by(*_ordered(order, order.keys)).limit(limit).offset(beyond).subquery()
+
+
+def _chosen(
+    listing: Listing, names: frozenset[str], way: Order, is_later: bool, branches: int
+) -> Select[Any] | CompoundSelect[Any]:
+    """The ids and sort keys of a page, and of as many more as there are branches."""
+    if not branches:
+        return select(_branch(listing, names, way, is_later))
+    name, columns = listing.way_apart(names)
+    parts = [select(_branch(listing, names - {name}, way, is_later, same)) for same in _ways(columns, branches)]
+    # A record that has the value in two columns is in two branches.
+    return union_all(*parts) if len(columns) == 1 else union(*parts)
+
+
+@lru_cache(maxsize=16)
+def _edge(listing: Listing, order: str, is_later: bool) -> Select[Any]:
+    way = listing.orders[order]
+    page = _branch(listing, frozenset(), way, is_later, limit=1, beyond=bindparam("near"))
+    return select(page.c.id)
+
+
+@lru_cache(maxsize=256)
+def _keys(listing: Listing, names: frozenset[str], order: str, is_later: bool, branches: int) -> Select[Any]:
+    way = listing.orders[order]
+    page = _chosen(listing, names, way, is_later, branches).subquery("page")
+    keys = [page.c[f"key_{n}"] for n in range(len(way.keys))]
+    return select(page.c.id, *keys).order_by(*_ordered(way, keys)).limit(bindparam("limit"))
 
 
 def _ways(columns: Sequence[ColumnElement[Any]], branches: int) -> list[ColumnElement[bool]]:
@@ -244,14 +300,7 @@ def _source(listing: Listing, order: Order) -> FromClause:
 @lru_cache(maxsize=1024)
 def _page(listing: Listing, names: frozenset[str], order: str, is_later: bool, branches: int) -> Select[Any]:
     way = listing.orders[order]
-    if branches:
-        name, columns = listing.way_apart(names)
-        ways = _ways(columns, branches)
-        parts = (select(_branch(listing, names - {name}, way, is_later, same)) for same in ways)
-        # A record that has the value in two columns is in two branches.
-        page = (union_all if len(columns) == 1 else union)(*parts).subquery("page")
-    else:
-        page = select(_branch(listing, names, way, is_later)).subquery("page")
+    page = _chosen(listing, names, way, is_later, branches).subquery("page")
     keys = [page.c[f"key_{n}"] for n in range(len(way.keys))]
     joined: FromClause = page.join(listing.table, listing.table.c.id == page.c.id)
     for table, condition in listing.joins:
@@ -266,6 +315,13 @@ def _page(listing: Listing, names: frozenset[str], order: str, is_later: bool, b
 
 
 def _matching(listing: Listing, names: frozenset[str], order: Order) -> Select[Any]:
+    for name in names & listing.counting.keys():
+        if names - {name} <= listing.counting[name].beside:
+            every = dict(listing.filters) | {
+                key: what for part in listing.parts for key, what in part.filters.items()
+            }
+            others = [every[other] for other in sorted(names - {name})]
+            return listing.counting[name].rows.where(*others).limit(COUNTED + 1)
     conditions = listing.conditions(names, order, counting=True)
     return select(literal_column("1")).select_from(_source(listing, order)).where(*conditions).limit(COUNTED + 1)
 
@@ -314,7 +370,7 @@ def any_of(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
 
 def part_of_text(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     """The filter `name` for text that holds what `containing` made a pattern of, whatever its case."""
-    return column.ilike(bindparam(name), escape="\\")
+    return holds(column, bindparam(name, type_=Text))
 
 
 def containing(text: str | None) -> str | None:

@@ -132,15 +132,16 @@ _PRODUCT: BindParameter[int] = bindparam("product_id")
 _FROM, _BEFORE = (bindparam(name, type_=_run.executed_at.type) for name in ("executed_from", "executed_before"))
 _of_page: BindParameter[Any] = bindparam("story_ids", expanding=True)
 _runs = table_of(Execution).join(table_of(Test), _run.test_id == _test.id)
+_runs_in_order = in_order(table_of(Execution), table_of(Test), _run.test_id == _test.id)
 _results = table_of(TestStoryResult).join(table_of(Test), _result.test_id == _test.id)
 _story_counts = (_story.gone_at.is_(None), _story.product_id == _PRODUCT)
 _main_device = (table_of(ExecutionDevice), (_device.execution_id == _run.id) & (_device.position == 0))
 # By: the column's key, and what has to be joined for it.
-_AXES: Mapping[str, tuple[ColumnElement[Any], FromClause]] = {
-    "device": (_device.name, _runs.outerjoin(*_main_device)),
-    "operating_system": (_device.operating_system, _runs.outerjoin(*_main_device)),
-    "environment": (_test.test_environment_id, _runs),
-    "test": (_run.test_id, _runs),
+_AXES: Mapping[str, tuple[ColumnElement[Any], Sequence[tuple[FromClause, ColumnElement[bool]]]]] = {
+    "device": (_device.name, (_main_device,)),
+    "operating_system": (_device.operating_system, (_main_device,)),
+    "environment": (_test.test_environment_id, ()),
+    "test": (_run.test_id, ()),
 }
 _TITLES: Mapping[str, Select[Any]] = {
     "environment": select(_environment.id, _environment.title).where(any_of(_environment.id, "keys")),
@@ -183,7 +184,11 @@ def _stories(scope: _Scope) -> Listing:
 @lru_cache(maxsize=32)
 def _groups(scope: _Scope, by: By, of_feature: bool) -> Select[Any]:
     """All runs by story, column and status: how many there are, and when the latest was."""
-    key, source = _AXES[by]
+    key, joined = _AXES[by]
+    # The few runs of a feature's stories come first, where the tests of a product would.
+    source = _runs_in_order if of_feature else _runs
+    for table, same in joined:
+        source = source.outerjoin(table, same)
     chosen = [_run.user_story_id.in_(_known(True))] if of_feature else []
     return (
         select(_run.user_story_id, key, _run.status, func.count(), func.max(_run.executed_at))
@@ -229,7 +234,7 @@ def _reasons(scope: _Scope) -> Select[Any]:
     text, latest = func.substr(_run.comment, 1, _QUOTED), func.max(func.coalesce(_run.executed_at, _START))
     return (
         select(_run.user_story_id, text)
-        .select_from(in_order(table_of(Execution), table_of(Test), _run.test_id == _test.id))
+        .select_from(_runs_in_order)
         .where(_run.user_story_id.in_(_of_page), _run.status == "blocked", _run.comment.is_not(None), *scope.runs)
         .group_by(_run.user_story_id, text)
         .order_by(latest.desc(), func.max(_run.id).desc())
@@ -351,10 +356,12 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """What `MatrixRow` holds for each of the stories."""
     rows: dict[int, dict[Any, Cell]] = {story["id"]: defaultdict(Cell) for story in stories}
+    wholes = {story: Cell() for story in rows}
     for story, key, status, runs, at in groups:
         if story in rows:
-            rows[story][key].add(status, runs, moment(at))
-    wholes = {story: Cell.of(cells.values()) for story, cells in rows.items()}
+            latest = moment(at)
+            rows[story][key].add(status, runs, latest)
+            wholes[story].add(status, runs, latest)
     asked = binds | {"story_ids": list(rows)}
     rollups = {story: (tests, by_bug) for story, tests, by_bug in fetch(conn, _rollups(scope), asked)}
     reasons: dict[int, list[str]] = defaultdict(list)

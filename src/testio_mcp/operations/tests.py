@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, exists, func, or_, select
 from testio_mcp.database.dialect import fetch
 from testio_mcp.database.tables import Bug, Feature, Product, Test, TestFeature, table_of
 from testio_mcp.operations.arguments import AsList, Ids
-from testio_mcp.operations.listing import Listing, Order
+from testio_mcp.operations.listing import COUNTED, Counting, Listing, Order
 from testio_mcp.operations.paging import Cursor, Page
 from testio_mcp.operations.periods import Period, bounds
 from testio_mcp.operations.registry import operation
@@ -82,6 +82,23 @@ _bug_counts = (
     .where(_bug.test_id.in_(bindparam("test_ids", expanding=True)), _bug.gone_at.is_(None))
     .group_by(_bug.test_id)
 )
+_gone = select(_test.id).where(_test.gone_at.is_not(None))
+# Counted in the index of the copies of features alone; few tests are gone, and they have an index of their own.
+_with_features = (
+    select(_feature.test_id)
+    .where(_feature.feature_id.in_(bindparam("feature_ids", expanding=True)), _feature.test_id.not_in(_gone))
+    .distinct()
+)
+_few_with_features = (
+    select(_feature.test_id)
+    .where(_feature.feature_id.in_(bindparam("feature_ids", expanding=True)))
+    .limit(COUNTED + 1)
+)
+_gathered = {
+    "feature_ids": _test.id.in_(
+        select(_feature.test_id).where(_feature.feature_id.in_(bindparam("feature_ids", expanding=True)))
+    ),
+}
 _listing = Listing(
     table=table_of(Test),
     columns=(
@@ -113,17 +130,25 @@ _listing = Listing(
         "end_from": _test.sort_at >= bindparam("end_from", type_=_test.sort_at.type),
         "end_before": _test.sort_at < bindparam("end_before", type_=_test.sort_at.type),
     },
-    counted={
-        "feature_ids": _test.id.in_(
-            select(_feature.test_id).where(_feature.feature_id.in_(bindparam("feature_ids", expanding=True)))
-        ),
-    },
+    counted=_gathered,
     orders={
         "newest": Order((_test.sort_at, _test.id), (datetime, int), above="end_from", below="end_before"),
         "oldest": Order((_test.sort_at, _test.id), (datetime, int), False, above="end_from", below="end_before"),
+        **{
+            f"{sort} gathered": Order(
+                (_test.sort_at, _test.id),
+                (datetime, int),
+                sort == "newest",
+                above="end_from",
+                below="end_before",
+                instead=_gathered,
+            )
+            for sort in get_args(Sort)
+        },
     },
+    counting={"feature_ids": Counting(_with_features)},
     resources=("tests", "bugs"),
-    split=("statuses", _test.status),
+    split={"statuses": _test.status},
     either=("contacts", (_test.created_by_id, _test.submitted_by_id)),
     known={
         "product_id": (table_of(Product), "Product", "list_products shows the ids."),
@@ -173,7 +198,11 @@ def list_tests(
         "end_from": begins,
         "end_before": ends or (FAR_FUTURE if end_from or end_to else None),
     }
-    page = _listing.page(conn, given, order=sort, cursor=cursor, limit=limit)
+    order: str = sort
+    # A walk along all tests would look for those of a rare feature in vain.
+    if feature_ids and len(fetch(conn, _few_with_features, {"feature_ids": feature_ids})) <= COUNTED:
+        order = f"{sort} gathered"
+    page = _listing.page(conn, given, order=order, cursor=cursor, limit=limit)
     counts = count_bugs(conn, [item["id"] for item in page["items"]]) if page["items"] else {}
     for item in page["items"]:
         item["bugs"] = counts.get(item["id"], {})

@@ -31,7 +31,7 @@ class Bug(Mirrored, table=True):
             *("test_id", "gone_at", "level", "status"),
             *("kind", "is_known", "feature_id", "author_id"),
         ),
-        Index(None, "product_id", "status", "id"),
+        Index(None, "kind", "id", "gone_at"),
         Index(None, "product_id", "reported_at", "id"),
         Index(None, "reported_at", "id"),
         # What stands after the id lets a filter read the index alone.

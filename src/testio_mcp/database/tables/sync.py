@@ -62,7 +62,6 @@ class ChangeLog(SQLModel, table=True):
     __table_args__ = (
         Index(None, "product_id", "id"),
         Index(None, "entity", "entity_id", "id"),
-        Index(None, "changed_at"),
     )
 
     id: int | None = key(default=None)
