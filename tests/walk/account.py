@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, update
 
 from testio_mcp.app import open_app
-from testio_mcp.database.tables import ChangeLog, Checkpoint, SyncRun, table_of
+from testio_mcp.database.tables import ChangeCount, ChangeLog, Checkpoint, SyncRun, table_of
 from testio_mcp.sandbox import Fault, Faults, World, serve_sandbox
 from testio_mcp.sandbox.records_runs import runs_of
 from testio_mcp.sandbox.state import Feature
@@ -137,7 +137,8 @@ def _pass_days(world: World, time: timedelta) -> None:
 def _date_back(conn: Connection) -> None:
     """Make the copies that exist as old as the days that pass in the account after them."""
     then = datetime.now(UTC) - SECOND_COPY
-    for table, *columns in ((ChangeLog, "changed_at"), (SyncRun, "started_at", "finished_at"), _POINTS):
+    logs = ((ChangeLog, "changed_at"), (ChangeCount, "changed_at"))
+    for table, *columns in (*logs, (SyncRun, "started_at", "finished_at"), _POINTS):
         conn.execute(update(table_of(table)).values(dict.fromkeys(columns, then)))
 
 
