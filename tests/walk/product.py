@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from tests.operations.truth import moment, status
+from tests.operations.truth import NOT_RUN, moment, status
 from tests.walk.account import BANKING, STREAMING, TRAVEL, Payload, Walked
 from tests.walk.asking import Ask, Question, Said, last_month, monday
 
@@ -58,16 +58,16 @@ def _runs(walked: Walked, _: Said) -> Any:
 
 
 async def _ended(ask: Ask, _: Said) -> Any:
-    first, last = (day.isoformat() for day in last_month(ask.today))
-    product = await ask.product("Streaming")
-    tests = await ask.items("list_tests", product_id=product, end_from=first, end_to=last)
-    return {test["id"]: test["bugs"]["total"] for test in tests}
+    about = {"filters": [f"product={await ask.product('Streaming')}"], "period": "last month", "limit": 100}
+    tests = await ask.items("query_metrics", metrics=["test_count", "bug_count"], by=["test"], **about)
+    return {test["test_id"]: test["bug_count"] for test in tests}
 
 
 def _has_ended(walked: Walked, _: Said) -> Any:
     first, last = last_month(walked.today)
     bugs = Counter(bug["test"]["id"] for bug in walked.bugs)
-    tests = [test for test in walked.tests if test["product_id"] == walked.product_id(STREAMING)]
+    ran = [test for test in walked.tests if test["status"] not in NOT_RUN]
+    tests = [test for test in ran if test["product_id"] == walked.product_id(STREAMING)]
     ends = {test["id"]: moment(test["end_at"]) for test in tests}
     return {test_id: bugs[test_id] for test_id, end in ends.items() if end and first <= end.date() <= last}
 

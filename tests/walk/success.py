@@ -67,8 +67,9 @@ def _is_asked(walked: Walked, _: Said) -> Any:
 
 
 async def _reviewing(ask: Ask, _: Said) -> Any:
-    product = await ask("get", kind="product", id=await ask.product("Banking App"))
-    return product["rates"]
+    report = await ask("quality_report", product_ids=[await ask.product("Banking App")], period="all time")
+    [section] = [section for section in report["sections"] if section["id"] == "rates"]
+    return {figure["name"]: figure.get("value") for figure in section["figures"]}
 
 
 def _reviewed(walked: Walked, _: Said) -> Any:

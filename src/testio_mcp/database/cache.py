@@ -108,11 +108,24 @@ class PersistentCache:
             return
         engines.prepare_file(self.db_path)
         self._engine = engines.create_async_engine_for_sqlite(self.db_path)
-        self.connection = await aiosqlite.connect(self.db_path, isolation_level=None)
+        self.connection = await self._connected()
         await self.connection.execute(f"PRAGMA busy_timeout={engines.BUSY_TIMEOUT_MS}")
         count = max(2, min(4, os.cpu_count() or 2))
         self._readers = Workers(engines.create_sqlite_reader(self.db_path, count), count, in_snapshot)
         self._writer = Workers(engines.create_sqlite_writer(self.db_path), 1, in_transaction)
+
+    async def _connected(self) -> aiosqlite.Connection:
+        """The raw connection; cancelled meanwhile, it is there to be closed before the loop ends."""
+
+        async def connect() -> aiosqlite.Connection:
+            return await aiosqlite.connect(self.db_path, isolation_level=None)
+
+        connecting = asyncio.ensure_future(connect())
+        try:
+            return await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            self.connection = await connecting
+            raise
 
     async def _migrate(self) -> None:
         if self._skip_migrations:

@@ -21,19 +21,21 @@ _LONGEST = 500
 """Characters of one text in a message."""
 
 
-async def tell(app: App) -> None:
+async def tell(app: App, *, has_synced: bool = True) -> None:
     """Evaluate the rules and tell what is new; what cannot be delivered is told the next time.
 
-    Nothing that goes wrong here is an error of the sync before it: it is a line on stderr.
+    After a sync that failed only the age of the copy is news. Nothing that goes wrong here is an error of the sync
+    before it: it is a line on stderr.
     """
     try:
         found = await pending(app)
-        for alert in found.untold:
+        untold = [alert for alert in found.untold if has_synced or alert.kind == "sync_stale"]
+        for alert in untold:
             talk(f"Alert ({alert.severity}, {_line(alert.rule)}): {_line(alert.text)}")
-        if found.untold and app.settings.alert_webhook:
-            await post(app.settings, _message(found.untold))
+        if untold and app.settings.alert_webhook:
+            await post(app.settings, _message(untold))
             reach("alerts-posted")
-        await remember(app, found.untold, found.held.looks)
+        await remember(app, untold, found.held.looks if has_synced else {})
     except TestioError as error:
         talk(f"The alerts were not delivered. {in_commands(f'{error.message} {error.next_step}')}")
 

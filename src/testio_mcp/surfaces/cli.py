@@ -209,14 +209,14 @@ async def _act(app: "App", operation: "Operation", arguments: Mapping[str, objec
             result = await operation.answer(app, arguments, report)
     except ApiError:
         if is_sync:
-            await _tell(app)
+            await _tell(app, has_synced=False)
         raise
     if is_sync:
-        await _tell(app)
+        await _tell(app, has_synced=True)
     return result
 
 
-async def _tell(app: "App") -> None:
+async def _tell(app: "App", *, has_synced: bool) -> None:
     from testio_mcp.surfaces.alerting import tell
 
-    await tell(app)
+    await tell(app, has_synced=has_synced)
