@@ -4,22 +4,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection
 
-from testio_mcp.database.dialect import fetch
 from testio_mcp.errors import BadInput
 from testio_mcp.operations import figures
 from testio_mcp.operations.arguments import AsList, Ids
 from testio_mcp.operations.health import Health, health_of
 from testio_mcp.operations.metrics.engine import Key, measure
-from testio_mcp.operations.metrics.query import said_filters, scope_of
+from testio_mcp.operations.metrics.query import counted_as_of, said_filters, scope_of
 from testio_mcp.operations.metrics.questions import Question
 from testio_mcp.operations.metrics.reading import question_of, read_filters
 from testio_mcp.operations.metrics.words import DIMENSIONS, METRICS, Unit, Value
-from testio_mcp.operations.paging import as_of
 from testio_mcp.operations.periods import today_in
 from testio_mcp.operations.registry import operation
 from testio_mcp.operations.sides import Asked, SideOf, Way, sides_of
@@ -47,7 +45,6 @@ BETTER_WHEN: Mapping[str, Literal["higher", "lower"]] = {
 """Which way a metric gets better; volumes, and what testers find, are neither good nor bad by themselves."""
 _MIXES: tuple[Mix, ...] = ("severity", "kind", "bug_status")
 _WORTH_SAYING = 0.05
-_as_of: Select[Any] = select(as_of("products", "features", "tests", "bugs", "executions"))
 
 
 class Side(BaseModel):
@@ -160,7 +157,7 @@ def compare_quality(
         not_compared=[] if metrics else [name for name in MOST_TELLING if name not in names],
         scope=scope_of(left),
         time_zone=settings.zone.key,
-        as_of=fetch(conn, _as_of, {})[0][0],
+        as_of=counted_as_of(conn),
     )
 
 

@@ -17,6 +17,7 @@ from testio_mcp.operations.metrics.engine import Key, measure
 from testio_mcp.operations.metrics.filling import aligned, filled, unit_of
 from testio_mcp.operations.metrics.questions import Question, Time
 from testio_mcp.operations.metrics.reading import HAS_ID, in_period, question_of, titles
+from testio_mcp.operations.metrics.spans import utc
 from testio_mcp.operations.metrics.words import DIMENSIONS, METRICS, Value
 from testio_mcp.operations.paging import as_of
 from testio_mcp.operations.periods import Period, period_of, previous, today_in
@@ -26,6 +27,11 @@ from testio_mcp.settings import Settings
 MOST_DIMENSIONS = 3
 Chart = Literal["number", "line", "bar", "stacked bar", "table"]
 _as_of: Select[Any] = select(as_of("products", "features", "tests", "bugs", "executions"))
+
+
+def counted_as_of(conn: Connection) -> datetime | None:
+    """The moment up to which all that metrics count was read completely."""
+    return utc(fetch(conn, _as_of, {})[0][0])
 
 
 class MetricRow(RootModel[dict[str, int | float | str | bool | list[int] | None]]):
@@ -139,7 +145,7 @@ def _answer(conn: Connection, settings: Settings, asked: Mapping[str, Any]) -> M
         definitions={name: METRICS[name].definition for name in question.metrics}
         | {name: DIMENSIONS[name].definition for name in question.by},
         chart=_chart(question, len(rows)),
-        as_of=fetch(conn, _as_of, {})[0][0],
+        as_of=counted_as_of(conn),
     )
 
 

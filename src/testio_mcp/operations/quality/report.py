@@ -1,18 +1,16 @@
 """The quality report."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection
 
-from testio_mcp.database.dialect import fetch
 from testio_mcp.operations.arguments import AsList, Ids
-from testio_mcp.operations.metrics.query import said_filters, scope_of
-from testio_mcp.operations.metrics.questions import Question, Time
+from testio_mcp.operations.metrics.query import counted_as_of, said_filters, scope_of
+from testio_mcp.operations.metrics.questions import Time
 from testio_mcp.operations.metrics.reading import question_of
 from testio_mcp.operations.metrics.words import METRICS
-from testio_mcp.operations.paging import as_of
 from testio_mcp.operations.periods import Period, period_of, previous, today_in
 from testio_mcp.operations.quality import areas, numbers, review
 from testio_mcp.operations.quality.asking import Asked
@@ -23,7 +21,6 @@ from testio_mcp.settings import Settings
 
 Detail = Literal["summary", "full"]
 PERIOD = "last 90 days"
-_as_of: Select[Any] = select(as_of("products", "features", "tests", "bugs", "executions"))
 
 
 @operation(
@@ -74,7 +71,7 @@ def quality_report(
         scope=scope_of(scope),
         filters=said_filters(written),
         generated_at=now,
-        as_of=fetch(conn, _as_of, {})[0][0],
+        as_of=counted_as_of(conn),
         sections=sections
         if detail == "full"
         else [_brief(each) for each in sections if each.figures or each.findings],
@@ -127,6 +124,3 @@ def _title(asked: Asked) -> str:
 
 def _span(asked: Asked, days: Period, said: str = "") -> Span:
     return Span(words=said or str(days), first=days.first, last=days.last, time_zone=asked.settings.zone.key)
-
-
-__all__ = ["PERIOD", "Question", "quality_report"]
