@@ -65,6 +65,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.upper().startswith("TESTIO_")]:
         monkeypatch.delenv(name)
+    # Neither a token of the person who runs the tests, nor a question whether we may see it.
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
+    monkeypatch.setenv("TESTIO_CUSTOMER_API_TOKEN_FILE", os.devnull)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from testio_mcp.errors import BadInput
 from testio_mcp.rules import HEALTH, READINESS, Rules, read_health, read_readiness, written
+from testio_mcp.tokens import default_token_file, find_token
 
 API_URL = "https://api.test.io/customer/v2/"
 S = TypeVar("S", bound="ToolSettings")
@@ -54,6 +55,9 @@ class Settings(ToolSettings):
     customer_api_token: Annotated[
         SecretStr | None, Field(description="API token of the customer account (Test IO: Settings > API tokens).")
     ] = None
+    customer_api_token_file: Annotated[
+        Path, Field(description="File of the token where neither a variable nor the keyring has it; 0600, in 0700.")
+    ] = Field(default_factory=default_token_file)
     customer_api_base_url: Annotated[
         str, Field(description="Base address of the Customer API; https, or http on loopback.")
     ] = API_URL
@@ -197,9 +201,14 @@ def _is_safe(address: str) -> bool:
 def load_settings(**overrides: object) -> Settings:
     """Read the settings; `overrides` win over the environment.
 
-    Raises `BadInput` naming the variable and the rule, never the value.
+    A token that neither names is looked for in the keyring and in the token file. Raises `BadInput` naming the
+    variable and the rule, never the value.
     """
-    return _loaded(Settings, overrides)
+    settings = _loaded(Settings, overrides)
+    if settings.customer_api_token is not None or "customer_api_token" in overrides:
+        return settings
+    found = find_token(settings.customer_api_base_url, settings.customer_api_token_file)
+    return settings.model_copy(update={"customer_api_token": SecretStr(found)}) if found else settings
 
 
 def load_tool_settings(**overrides: object) -> ToolSettings:
