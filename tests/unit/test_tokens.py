@@ -40,7 +40,8 @@ class Remembered(KeyringBackend):
 @pytest.fixture
 def ring() -> Iterator[Remembered]:
     """The keyring of this machine, empty."""
-    before, ring = keyring.get_keyring(), Remembered()
+    before = keyring.get_keyring()
+    ring: Remembered = Remembered()  # type: ignore[no-untyped-call]
     ring.kept = {}
     keyring.set_keyring(ring)
     yield ring
