@@ -21,7 +21,7 @@ from testio_mcp.sync.lock import sync_lock
 from testio_mcp.sync.plan import Planned, plan
 from testio_mcp.sync.progress import Report
 from testio_mcp.sync.removal import missing
-from testio_mcp.sync.resources import FEATURES, PRODUCTS, TESTS
+from testio_mcp.sync.resources import FEATURES, PRODUCTS, STORIES, TESTS
 from testio_mcp.sync.rollups import renew
 from testio_mcp.sync.run import Run, SyncOptions
 from testio_mcp.sync.walk import FATAL, Walk
@@ -193,11 +193,14 @@ async def _product(run: Run, product_id: int, name: str) -> None:
 async def _features(run: Run, product_id: int) -> None:
     page = await run.api.list_features(product_id)
     listed = {record.id for record in page.records}
+    stories = {story.id for record in page.records for story in record.user_stories if story.id is not None}
 
     def remove(conn: Connection) -> None:
         if not page.rejects:
             gone = missing(conn, FEATURES, listed, table_of(Feature).c.product_id == product_id)
             run.remove(conn, FEATURES, product_id, gone, f"product {product_id}")
+            gone = missing(conn, STORIES, stories, STORIES.table.c.product_id == product_id)
+            run.remove(conn, STORIES, product_id, gone, f"user stories of product {product_id}")
 
     done = state.Point(None, run.started_at)
     await run.store(FEATURES, product_id, page.records, page.rejects, point=done, also=remove)

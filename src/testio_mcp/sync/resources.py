@@ -25,6 +25,7 @@ from testio_mcp.database.tables import (
     TestPlatform,
     TestStoryResult,
     TestTemplate,
+    UserStory,
     table_of,
 )
 from testio_mcp.sync.results import (
@@ -75,6 +76,8 @@ FEATURES = Resource(
     parts=((table_of(FeatureSection), "feature_id"),),
     tracked=("title",),
 )
+STORIES = Resource("user stories", "user_story", table_of(UserStory), feature_record)
+"""Stored with their feature, which lists them."""
 TESTS = Resource(
     "tests",
     "test",

@@ -170,6 +170,7 @@ def feature_record(payload: FeaturePayload, scope: Scope) -> Record:
                 "title": story.title or f"User story {story.id}",
                 "content_hash": "",
                 "synced_at": scope.now,
+                "gone_at": None,
             }
             record.members.append((_STORY, row))
     return record

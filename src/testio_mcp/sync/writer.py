@@ -159,7 +159,7 @@ def _changes(resource: Resource, row: Row, stored: dict[int, dict[str, Any]], lo
         for name in resource.tracked
         if _text(old[name]) != _text(row[name])
     ]
-    if old["gone_at"] is not None:
+    if old["gone_at"] is not None and resource.tracked:
         lines.append(about | {"field": "gone_at", "old_value": _text(old["gone_at"]), "new_value": None})
     return lines
 
