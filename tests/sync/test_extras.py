@@ -209,6 +209,33 @@ async def test_departures_from_the_reference_are_counted(account: Account) -> No
     assert {row["level"] for row in await account.rows("bug")} == {"none"}
 
 
+async def test_a_moment_that_is_yet_to_come_is_kept_and_flagged(account: Account) -> None:
+    account.break_with("retype", "bugs", field="bugs.*.reported_at", value="2999-01-01T12:00:00Z")
+
+    await account.sync()
+
+    bugs = await account.rows("bug")
+    assert {row["reported_at"] for row in bugs} == {datetime(2999, 1, 1, 12, tzinfo=UTC)}
+    drift = {row["note"]: row["records"] for row in await account.rows("drift", resource="bugs")}
+    assert drift["reported_at:future"] == len(bugs)
+    tests = {row["note"] for row in await account.rows("drift", resource="tests")}
+    assert not [note for note in tests if note.endswith(":future")], "a test may end whenever it likes"
+
+
+async def test_of_one_id_twice_in_an_answer_the_later_record_counts(account: Account) -> None:
+    product = account.world.product_ids[0]
+    first, second = account.world.test_ids(product)[3:5]
+    account.break_with(
+        "retype", r"/exploratory_tests$", field="exploratory_tests.*.id", record_id=first, value=second
+    )
+
+    await account.sync()
+
+    (row,) = await account.rows("test", id=second)
+    assert row["title"] == account.world.test(second)["title"] != account.world.test(first)["title"]
+    assert [row["records"] for row in await account.rows("drift", note="id:twice")] == [1]
+
+
 async def test_a_rejection_says_the_reason_that_its_comment_begins_with(account: Account) -> None:
     await account.sync(only=EVERYTHING)
 

@@ -3,17 +3,20 @@
 An optional field of the wrong type reads as null and is noted as drift; only a missing or impossible id makes a
 record unreadable. Drift notes are short and safe to show: `severity=blocker` (an unknown word),
 `comments.body:int` (a type that the field should not have), `end_at:naive` (a time without zone, read as UTC),
-`+priority` (a field that the reference does not know).
+`reported_at:future` (something that has happened and is yet to come), `+priority` (a field that the reference does
+not know).
 """
 
 from collections.abc import Collection, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 MAX_ID = 2**53 - 1
 """The largest integer that every JSON reader keeps exactly."""
 
 _NOTE_LENGTH = 60
+_SKEW = timedelta(minutes=15)
+"""How far the clocks of two machines may be apart before a moment counts as one of the future."""
 _SCALARS = (str, int, float, bool)
 
 
@@ -170,6 +173,13 @@ class Fields:
             self.note(name, ":not a time")
         elif not zoned:
             self.note(name, ":naive")
+        return moment
+
+    def past(self, name: str) -> datetime | None:
+        """The moment of something that has happened; one that is yet to come is kept as it is, and noted."""
+        moment = self.time(name)
+        if moment is not None and moment > datetime.now(UTC) + _SKEW:
+            self.note(name, ":future")
         return moment
 
     def name(self, *names: str) -> str | None:

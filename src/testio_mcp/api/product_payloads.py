@@ -238,7 +238,7 @@ def parse_execution(record: dict[str, Any]) -> ExecutionPayload:
         status=fields.word("status", EXECUTION_STATUSES),
         comment=fields.text("comment"),
         executed_by=fields.name("executed_by"),
-        executed_at=fields.time("executed_at"),
+        executed_at=fields.past("executed_at"),
         devices=read_devices(fields, "device_reports"),
         test_id=test_id,
         test_title=test_title,

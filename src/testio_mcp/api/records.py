@@ -198,7 +198,7 @@ def read_comments(fields: Fields, name: str = "comments") -> tuple[CommentPayloa
             id=comment.id("id"),
             body=comment.text("body", "text") or "",
             author=comment.name("author"),
-            created_at=comment.time("created_at"),
+            created_at=comment.past("created_at"),
         )
         for comment in fields.children(name)
         if comment.record

@@ -24,6 +24,8 @@ from testio_mcp.sync.counts import counted, log_changes
 from testio_mcp.sync.resources import Resource
 from testio_mcp.sync.rows import Record, Scope
 
+TWICE = "id:twice"
+"""The drift note of a record that one answer holds twice: the later one counts."""
 _DRIFT = table_of(Drift)
 
 
@@ -78,7 +80,8 @@ def store_records(
     records = [_complete(resource.record(version.payload, scope), version, scope) for version in fresh.values()]
     with counted(conn, resource.table, list(fresh)):
         _write(conn, resource, records, list(fresh))
-    _count_drift(conn, resource, [version.payload for version in fresh.values()], scope.now)
+    notes = [note for version in fresh.values() for note in version.payload.drift]
+    _count_drift(conn, resource, [*notes, *[TWICE] * (len(payloads) - len(versions))], scope.now)
     changes = [line for record in records for line in _changes(resource, record.row, stored, log_new)]
     if changes:
         origin = {"run_id": run_id, "entity": resource.entity, "changed_at": scope.now}
@@ -140,9 +143,9 @@ def _key_of(table: Table) -> Callable[[Row], Any]:
     return itemgetter(*(column.name for column in table.primary_key))
 
 
-def _count_drift(conn: Connection, resource: Resource, payloads: Sequence[Any], now: datetime) -> None:
+def _count_drift(conn: Connection, resource: Resource, notes: Sequence[str], now: datetime) -> None:
     """Count in how many new versions of records the API departs from its reference."""
-    for note, records in Counter(note for payload in payloads for note in payload.drift).items():
+    for note, records in Counter(notes).items():
         first = {"resource": resource.name, "note": note, "records": 0, "first_seen_at": now, "last_seen_at": now}
         insert_missing(conn, _DRIFT, [first])
         met = update(_DRIFT).where(_DRIFT.c.resource == resource.name, _DRIFT.c.note == note)
