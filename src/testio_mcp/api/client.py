@@ -40,7 +40,7 @@ from testio_mcp.api.payloads import (
 )
 from testio_mcp.api.retry import Policy
 from testio_mcp.api.transport import Params, Request, Transport
-from testio_mcp.errors import ApiNotFound, ApiUnavailable, ApiUnreachable, BadPayload
+from testio_mcp.errors import ApiError, ApiNotFound, ApiUnavailable, ApiUnreachable, BadPayload
 from testio_mcp.settings import Settings
 
 T = TypeVar("T")
@@ -91,12 +91,12 @@ class CustomerApi:
         """Send nothing for so many seconds: a pause that the API asked for before a restart."""
         self._calls.pause.begin(seconds)
 
-    async def check(self) -> None:
+    async def check(self, failure: ApiError) -> None:
         """Find out whether a failure was that of the API as a whole: where it seems so, ask for something small.
 
         Raises `ApiUnreachable` when the API does not answer that either.
         """
-        if not self._calls.circuit.remaining:
+        if not (self._calls.circuit.remaining or isinstance(failure, ApiUnreachable)):
             return
         try:
             await self.list_products()

@@ -56,7 +56,7 @@ class Fault:
     staging     page and per_page are ignored: always the whole list
     shift       before the answer, tests of the product in the path     insert, delete (how many of the newest)
                 are inserted or deleted
-    poison      500 for every answer that holds the record              record_id
+    poison      an error for every answer that holds the record         record_id, status
     gone        the record is missing from lists and 404 by itself      record_id
     rename      a field has another name                                field, value (the new name)
     drop        a field is missing                                      field

@@ -32,7 +32,7 @@ def _is(record: Any, record_id: int | None) -> bool:
 
 def _poison(payload: Any, rule: Fault) -> Changed:
     if any(_is(record, rule.record_id) for record in _records(payload)):
-        return 500, {"error": "Internal Server Error"}
+        return rule.status, {"error": "Internal Server Error"}
     return None, payload
 
 

@@ -7,12 +7,14 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from testio_mcp.api.payloads import BugPayload, Page, Reject
 from testio_mcp.database.tables import Bug, TestFeature, table_of
+from testio_mcp.errors import ApiError, ApiUnreachable
 from testio_mcp.sync import state
 from testio_mcp.sync.counts import counted
 from testio_mcp.sync.pages import read_bugs
 from testio_mcp.sync.removal import missing
 from testio_mcp.sync.resources import BUGS
 from testio_mcp.sync.run import Run
+from testio_mcp.sync.walk import FATAL
 
 TESTS_PER_REQUEST = 50
 """How many tests' bugs are asked for at once: few enough for a short address and an answer of a megabyte or so."""
@@ -44,7 +46,9 @@ async def copy_bugs(run: Run, products: Sequence[int]) -> None:
     async with asyncio.TaskGroup() as tasks:
         for _ in range(_WORKERS):
             tasks.create_task(copy.work(batches))
-    if not run.options.product_ids and run.options.since is None:
+    if copy.refused is not None:
+        await run.store(BUGS, state.ACCOUNT, (), [Reject("list of bugs", copy.refused.message, None)])
+    elif not run.options.product_ids and run.options.since is None:
         await run.write(lambda conn: state.clear_old_letters(conn, BUGS.name, state.ACCOUNT, run.started_at))
         await run.store(BUGS, state.ACCOUNT, (), point=state.Point(None, run.started_at))
 
@@ -57,11 +61,19 @@ class _Copy:
         self._total = total
         self._done = 0
         self._log_new = log_new
+        self.refused: ApiError | None = None
 
     async def work(self, batches: Iterator[list[tuple[int, int]]]) -> None:
-        """Copy batch after batch until there is none left."""
+        """Copy batch after batch until there is none left, or the API gives the bugs of no test at all."""
         for batch in batches:
-            await self._copy(dict(batch))
+            try:
+                await self._copy(dict(batch))
+            except (*FATAL, ApiUnreachable):
+                raise
+            except ApiError as error:
+                self.refused = error
+            if self.refused is not None:
+                return
             self._done += len(batch)
             await self._run.tell("bugs of tests", "", self._done, self._total)
 

@@ -1,18 +1,28 @@
-"""Reading lists that break: a page that keeps failing is split until the bad record is alone."""
+"""Reading lists that break: what cannot be read as a whole is split until the bad record is alone."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from testio_mcp.api.client import CustomerApi
 from testio_mcp.api.payloads import BugPayload, Page, Reject, TestPayload
-from testio_mcp.errors import ApiUnavailable, BadPayload
+from testio_mcp.errors import (
+    ApiError,
+    ApiForbidden,
+    ApiNotFound,
+    ApiRejected,
+    ApiUnavailable,
+    ApiUnreachable,
+    BadPayload,
+)
 from testio_mcp.sync.state import POSITION
 
 T = TypeVar("T")
+P = TypeVar("P")
 PAGE = 25
 _SMALLER = {100: 20, 25: 5, 20: 4, 5: 1, 4: 1}
-BROKEN = (ApiUnavailable, BadPayload)
+BROKEN = (ApiUnavailable, ApiUnreachable, BadPayload)
+_REFUSED = (ApiForbidden, ApiNotFound, ApiRejected)
 Fetch = Callable[[int, int], Awaitable[Page[T]]]
 """Reads a page of a list: its number from 1, and how many records a page has."""
 
@@ -35,6 +45,57 @@ class Listed:
         return [record.id for record in self.page.records]
 
 
+@dataclass
+class _Parts(Generic[P, T]):
+    """What can be read of something, part by part, and the smallest parts that cannot."""
+
+    api: CustomerApi
+    read: Callable[[P], Awaitable[T]]
+    split: Callable[[P], Sequence[P]]
+    failures: tuple[type[ApiError], ...] = BROKEN
+    good: list[T] = field(default_factory=list)
+    bad: list[tuple[P, ApiError]] = field(default_factory=list)
+
+    async def take(self, parts: Sequence[P]) -> None:
+        """Read these parts, and what fails in smaller parts.
+
+        Raises `ApiError` when one is bad down to its smallest parts and nothing beside it can be read: that is the
+        API, not one bad record, and asking for the rest would be a hundred requests in vain.
+        """
+        failed = []
+        for part in parts:
+            try:
+                self.good.append(await self.read(part))
+            except self.failures as error:
+                await self.api.check(error)
+                failed.append((part, error))
+        for part, failure in failed:
+            if smaller := self.split(part):
+                await self.take(smaller)
+                if not self.good:
+                    raise _alone(failure)
+            else:
+                self.bad.append((part, failure))
+
+
+def _alone(error: ApiError) -> ApiError:
+    """The failure of one list of an API that answers."""
+    return ApiUnavailable(error.message, error.next_step) if isinstance(error, ApiUnreachable) else error
+
+
+def _smaller(part: tuple[int, int]) -> list[tuple[int, int]]:
+    """The pages, each a number and a size, that a page consists of."""
+    number, size = part
+    smaller = _SMALLER.get(size, size)
+    first = (number - 1) * (size // smaller) + 1
+    return [(n, smaller) for n in range(first, first + size // smaller)] if smaller < size else []
+
+
+def _halves(test_ids: Sequence[int]) -> list[Sequence[int]]:
+    middle = len(test_ids) // 2
+    return [test_ids[:middle], test_ids[middle:]] if middle else []
+
+
 async def read_tests(api: CustomerApi, product_id: int, number: int) -> Listed:
     """One page of a product's tests. Raises `ApiError` when the API as a whole does not answer."""
 
@@ -44,33 +105,28 @@ async def read_tests(api: CustomerApi, product_id: int, number: int) -> Listed:
     return Listed(number, await read_page(api, fetch, number, PAGE))
 
 
-async def read_page(api: CustomerApi, fetch: Fetch[T], number: int, size: int, whole: int = 0) -> Page[T]:
+async def read_page(api: CustomerApi, fetch: Fetch[T], number: int, size: int) -> Page[T]:
     """One page of a list; a record that breaks it becomes a reject named by its position.
 
-    `whole` is the size of the page that is being split. Raises `ApiError` when the API as a whole does not answer.
+    Raises `ApiError` when the API as a whole does not answer, or nothing of the page.
     """
-    try:
-        return await fetch(number, size)
-    except BROKEN as error:
-        await api.check()
-        if size == 1:
-            return Page([], [Reject(f"{POSITION}{number}", error.message, None)], 1)
-        smaller = _SMALLER[size]
-        first = (number - 1) * (size // smaller) + 1
-        parts = [
-            await read_page(api, fetch, n, smaller, whole or size) for n in range(first, first + size // smaller)
-        ]
-        if not whole and not any(part.records for part in parts):
-            raise  # nothing on the page can be read: that is the API, not one bad record
-        return joined(parts)
+
+    async def read(part: tuple[int, int]) -> Page[T]:
+        return await fetch(*part)
+
+    parts = _Parts(api, read, _smaller)
+    await parts.take([(number, size)])
+    rejects = [Reject(f"{POSITION}{place}", error.message, None) for (place, _), error in parts.bad]
+    return joined([*parts.good, Page([], rejects, len(rejects))])
 
 
 def joined(parts: Sequence[Page[T]]) -> Page[T]:
-    """Several pages as one."""
+    """Several pages as one; the total that a list tells is that of the first."""
     return Page(
         [record for part in parts for record in part.records],
         [reject for part in parts for reject in part.rejects],
         sum(part.count for part in parts),
+        parts[0].record_count if parts else None,
     )
 
 
@@ -79,13 +135,6 @@ async def read_bugs(api: CustomerApi, test_ids: Sequence[int]) -> tuple[Page[Bug
 
     A request that keeps failing is halved until the bad test is alone.
     """
-    try:
-        return await api.list_bugs(test_ids), []
-    except BROKEN:
-        await api.check()
-        if len(test_ids) == 1:
-            return Page([], [], 0), list(test_ids)
-        middle = len(test_ids) // 2
-        left, lost_left = await read_bugs(api, test_ids[:middle])
-        right, lost_right = await read_bugs(api, test_ids[middle:])
-        return joined([left, right]), lost_left + lost_right
+    parts = _Parts(api, api.list_bugs, _halves, (*BROKEN, *_REFUSED))
+    await parts.take([test_ids])
+    return joined(parts.good), [test_id for part, _ in parts.bad for test_id in part]

@@ -94,6 +94,18 @@ def save_rejects(conn: Connection, resource: str, product_id: int, rejects: Iter
             conn.execute(insert(_LETTER).values(key | first))
 
 
+def move_letters(
+    conn: Connection, resource: str, product_id: int, moves: Iterable[tuple[str, str]], now: datetime
+) -> None:
+    """Rename dead letters that were met again at another place: each from one key to another, the last one first."""
+    ours = (_LETTER.c.resource == resource, _LETTER.c.product_id == product_id)
+    for old, new in moves:
+        if new != old:
+            conn.execute(delete(_LETTER).where(*ours, _LETTER.c.record_key == new))
+        met = {"record_key": new, "attempts": _LETTER.c.attempts + 1, "last_seen_at": now}
+        conn.execute(update(_LETTER).where(*ours, _LETTER.c.record_key == old).values(met))
+
+
 def clear_letters(conn: Connection, resource: str, product_id: int, keys: Sequence[int | str]) -> None:
     """Remove the dead letters of records that were copied after all."""
     conn.execute(
@@ -134,10 +146,10 @@ def count_letters(conn: Connection) -> int:
     return conn.execute(select(func.count(_LETTER.c.id))).scalar_one()
 
 
-def letters(conn: Connection, resource: str, product_id: int) -> list[str]:
-    """The keys of the dead letters of one resource of one product."""
-    statement = select(_LETTER.c.record_key).where(_LETTER.c.resource == resource, _LETTER.c.product_id == product_id)
-    return [row[0] for row in conn.execute(statement)]
+def letters(conn: Connection, resource: str, product_id: int) -> dict[str, str]:
+    """The keys of the dead letters of one resource of one product, each with its reason."""
+    ours = (_LETTER.c.resource == resource, _LETTER.c.product_id == product_id)
+    return {row[0]: row[1] for row in conn.execute(select(_LETTER.c.record_key, _LETTER.c.reason).where(*ours))}
 
 
 def reasons(conn: Connection) -> tuple[tuple[str, str], ...]:

@@ -7,6 +7,7 @@ still change are asked for by id.
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -14,7 +15,8 @@ from testio_mcp.api.payloads import Page, Reject, TestPayload
 from testio_mcp.database.tables import Test, table_of
 from testio_mcp.errors import ApiError, ApiNotFound, AuthFailed, RateLimited, TokenMissing
 from testio_mcp.sync import state
-from testio_mcp.sync.pages import Listed, read_tests
+from testio_mcp.sync.pages import PAGE, Listed, read_tests
+from testio_mcp.sync.places import Read, still_broken
 from testio_mcp.sync.removal import mark_gone, missing
 from testio_mcp.sync.resources import TESTS
 from testio_mcp.sync.rows import Scope
@@ -38,7 +40,8 @@ class Walk:
         self._product_id = product_id
         self._name = name
         self._seen: set[int] = set()
-        self._is_complete = True
+        self._rejected: set[str] = set()
+        self._new = 0
 
     async def walk(self) -> None:
         """Bring the product's tests up to date. Raises `ApiError` when the API does not answer."""
@@ -49,17 +52,26 @@ class Walk:
                 state.letters(conn, TESTS.name, self._product_id),
             )
         )
-        lost = [int(key) for key in letters if key.isdigit()]
-        if point.completed_at is None or self._run.options.full or len(lost) < len(letters):
-            # Of a dead letter without an id only the place in the list is known, so the list is read again.
+        is_whole = point.completed_at is None or self._run.options.full
+        if is_whole or not await self._newest(point, letters):
             await self._everything(point)
         else:
-            await self._pages(point, 1, stop_early=True)
+            lost = [int(key) for key in letters if key.isdigit()]
             unseen = [key for key in dict.fromkeys((*mutable, *lost)) if key not in self._seen]
-            await self._refresh(unseen, lost)
+            await self._refresh(unseen, [key for key in lost if letters[str(key)] == _UNKNOWN])
         if self._run.options.since is None:
             done = state.Point(None, self._run.started_at)
             await self._run.write(lambda conn: state.save_checkpoint(conn, TESTS.name, self._product_id, done))
+
+    async def _newest(self, point: state.Point, letters: Iterable[str]) -> bool:
+        """Read the newest pages; False when a dead letter without an id wants the whole list to be read again."""
+        unnamed = [key for key in letters if not key.isdigit() and key != f"product {self._product_id}"]
+        if not all(key.startswith(state.POSITION) for key in unnamed):
+            return False
+        pages = await self._pages(point, 1, stop_early=True)
+        fetch = partial(self._run.api.list_tests, self._product_id)
+        read = Read(pages * PAGE, self._new, self._rejected)
+        return await still_broken(self._run, TESTS, self._product_id, fetch, unnamed, read)
 
     async def _everything(self, point: state.Point) -> None:
         """Read the whole list, again while a pass over several pages still finds new tests.
@@ -73,7 +85,7 @@ class Walk:
 
     def _conclude(self, conn: Connection) -> None:
         state.clear_old_letters(conn, TESTS.name, self._product_id, self._run.started_at)
-        if self._is_complete:
+        if all(key.isdigit() for key in self._rejected):
             gone = missing(conn, TESTS, self._seen, _TEST.product_id == self._product_id)
             self._run.remove(conn, TESTS, self._product_id, gone, f"product {self._product_id}")
 
@@ -125,19 +137,20 @@ class Walk:
         )
         self._seen.update(record.id for record in page.records)
         self._seen.update(int(reject.key) for reject in page.rejects if reject.key.isdigit())
-        self._is_complete &= all(reject.key.isdigit() for reject in page.rejects)
+        self._rejected.update(reject.key for reject in page.rejects)
+        self._new += tally.new
         await self._run.tell(TESTS.name, self._name, len(self._seen))
         return tally
 
-    async def _refresh(self, test_ids: list[int], lost: list[int]) -> None:
+    async def _refresh(self, test_ids: list[int], denied: list[int]) -> None:
         """Read tests by id; one that is broken is noted and the rest goes on.
 
-        A test that the API does not know is gone once two runs in a row were told so.
+        A test that the API does not know is gone once two runs in a row were told so: `denied` names the first's.
         """
         found = await asyncio.gather(*(self._get(test_id) for test_id in test_ids))
         records = [item for item in found if isinstance(item, TestPayload)]
         rejects = [item for item in found if isinstance(item, Reject)]
-        gone = [int(item.key) for item in rejects if item.reason == _UNKNOWN and int(item.key) in lost]
+        gone = [int(item.key) for item in rejects if item.reason == _UNKNOWN and int(item.key) in denied]
 
         def remove(conn: Connection) -> None:
             state.clear_letters(conn, TESTS.name, self._product_id, gone)
@@ -154,4 +167,5 @@ class Walk:
         except FATAL:
             raise
         except ApiError as error:
+            await self._run.api.check(error)
             return Reject(str(test_id), error.message, None)
