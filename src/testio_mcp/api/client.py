@@ -167,9 +167,16 @@ class CustomerApi:
         request = Request("GET", f"products/{product_id}/test_case_tests/{test_id}/results")
         return await self._page(request, "results", parse_case_result)
 
-    async def list_executions(self, page: int, per_page: int = 100, order: str = "desc") -> Page[ExecutionPayload]:
-        """A page (from 1) of the executions of user stories, with the total in `record_count`."""
-        request = Request("GET", "user_story_version_executions", _given(page=page, per_page=per_page, order=order))
+    async def list_executions(
+        self, page: int, per_page: int = 100, order: str = "desc", *, version_ids: Sequence[int] = ()
+    ) -> Page[ExecutionPayload]:
+        """A page (from 1) of the executions of user stories, with the total in `record_count`.
+
+        With `version_ids`, those of these user story versions.
+        """
+        versions = (("user_story_version_ids[]", str(key)) for key in version_ids)
+        params = (*_given(page=page, per_page=per_page, order=order), *versions)
+        request = Request("GET", "user_story_version_executions", params)
         return await self._page(request, "user_story_version_executions", parse_execution, "executions")
 
     async def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:

@@ -90,7 +90,7 @@ class _Copy:
             gone = missing(conn, BUGS, listed, _BUG.test_id.in_(read))
             if self._run.remove(conn, BUGS, state.ACCOUNT, gone, f"tests {min(tests)} to {max(tests)}") is None:
                 state.mark_bugs_read(conn, read)
-            state.forget_metrics(conn, list(tests), self._run.started_at)
+            state.forget_metrics(conn, "bugs", list(tests), self._run.started_at)
 
         unreadable = [Reject(f"test {test_id}", "its bugs cannot be read", None) for test_id in lost]
         await self._run.store(

@@ -16,7 +16,8 @@ from testio_mcp.database.tables import Feature, SyncRun, table_of
 from testio_mcp.errors import ApiError, ApiUnreachable, NotFound, RateLimited, TestioError
 from testio_mcp.sync import state
 from testio_mcp.sync.bugs import copy_bugs
-from testio_mcp.sync.extras import copy_executions, copy_metrics, copy_reasons, copy_settings
+from testio_mcp.sync.executions import copy_executions
+from testio_mcp.sync.extras import copy_metrics, copy_reasons, copy_settings
 from testio_mcp.sync.lock import sync_lock
 from testio_mcp.sync.plan import Planned, plan
 from testio_mcp.sync.progress import Report
@@ -128,6 +129,7 @@ def _summary(conn: Connection, run_id: int) -> SyncSummary:
 
 
 async def _copy(run: Run) -> None:
+    still_open = await run.read(state.open_executions)
     products = await _products(run)
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -136,16 +138,12 @@ async def _copy(run: Run) -> None:
         await copy_reasons(run)
         run.reasons = await run.read(state.reasons)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_bugs_and_metrics(run, list(products)))
-            tasks.create_task(copy_executions(run))
+            tasks.create_task(copy_bugs(run, list(products)))
+            tasks.create_task(copy_executions(run, still_open))
+        # Bugs and executions that are new make the metrics of their tests old.
+        await copy_metrics(run, list(products))
     except BaseExceptionGroup as group:
         raise _first(group) from None
-
-
-async def _bugs_and_metrics(run: Run, products: list[int]) -> None:
-    """One after the other: a bug that is new makes its test's metrics old."""
-    await copy_bugs(run, products)
-    await copy_metrics(run, products)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -161,6 +159,7 @@ async def _products(run: Run) -> dict[int, str]:
     def remove(conn: Connection) -> None:
         if not page.rejects:
             run.remove(conn, PRODUCTS, state.ACCOUNT, missing(conn, PRODUCTS, listed), "products")
+        state.clear_old_letters(conn, PRODUCTS.name, state.ACCOUNT, run.started_at)
 
     done = state.Point(None, run.started_at)
     await run.store(PRODUCTS, state.ACCOUNT, page.records, page.rejects, point=done, also=remove)
@@ -201,6 +200,7 @@ async def _features(run: Run, product_id: int) -> None:
             run.remove(conn, FEATURES, product_id, gone, f"product {product_id}")
             gone = missing(conn, STORIES, stories, STORIES.table.c.product_id == product_id)
             run.remove(conn, STORIES, product_id, gone, f"user stories of product {product_id}")
+        state.clear_old_letters(conn, FEATURES.name, product_id, run.started_at)
 
     done = state.Point(None, run.started_at)
     await run.store(FEATURES, product_id, page.records, page.rejects, point=done, also=remove)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from sqlalchemy import Connection, bindparam, case, delete, func, insert, literal, select, update
 
@@ -14,7 +14,9 @@ from testio_mcp.database.tables import (
     Bug,
     Checkpoint,
     DeadLetter,
+    Execution,
     RejectReason,
+    Section,
     SyncRun,
     Test,
     table_of,
@@ -26,14 +28,18 @@ ACCOUNT = 0
 MUTABLE = ("initialized", "customer_finalized", "waiting", "running", "locked")
 """Statuses of tests that can still change; an unknown status counts as mutable as well."""
 IMMUTABLE = ("archived", "cancelled")
+ENDED = (*IMMUTABLE, "locked")
+"""Statuses of tests in which nobody runs anything any more."""
 WITHOUT_BUGS = ("initialized", "waiting", "cancelled")
 """Statuses of tests that never ran, so that there is nothing to ask for."""
+UNDECIDED = ("pending", "unknown")
+"""Statuses of executions without an outcome."""
 POSITION = "position "
 """How the key of a dead letter begins when all that is known of the record is its place in a list."""
 
 _RUN, _POINT, _LETTER = table_of(SyncRun), table_of(Checkpoint), table_of(DeadLetter)
 _TEST, _BUG, _PAUSE = table_of(Test), table_of(Bug), table_of(ApiPause)
-_REASON = table_of(RejectReason)
+_REASON, _SECTION, _EXECUTION = table_of(RejectReason), table_of(Section), table_of(Execution)
 
 
 def begin_run(conn: Connection, mode: str, now: datetime) -> int:
@@ -173,9 +179,43 @@ def mutable_tests(conn: Connection, product_id: int) -> list[int]:
     return [row[0] for row in conn.execute(statement.order_by(_TEST.c.id.desc()))]
 
 
+def sections(conn: Connection, product_id: int) -> list[int]:
+    """The sections of a product."""
+    statement = select(_SECTION.c.id).where(_SECTION.c.product_id == product_id).order_by(_SECTION.c.id)
+    return [row[0] for row in conn.execute(statement)]
+
+
+class OpenExecution(NamedTuple):
+    """An execution without an outcome, in a test that has not ended."""
+
+    id: int
+    version_id: int
+    test_id: int
+
+
+def open_executions(conn: Connection) -> list[OpenExecution]:
+    """The executions whose outcome can still be told, newest first."""
+    columns = _EXECUTION.c
+    statement = (
+        select(columns.id, columns.user_story_version_id, columns.test_id)
+        .join_from(_TEST, _EXECUTION, columns.test_id == _TEST.c.id)
+        .where(_TEST.c.status.not_in(ENDED), _TEST.c.gone_at.is_(None))
+        .where(columns.status.in_(UNDECIDED), columns.gone_at.is_(None), columns.user_story_version_id.is_not(None))
+        .order_by(columns.id.desc())
+    )
+    return [OpenExecution(*row) for row in conn.execute(statement)]
+
+
+def tests_that_ran(conn: Connection, test_ids: Collection[int]) -> set[int]:
+    """Those of the tests that ran, or run."""
+    ran = select(_TEST.c.id).where(_TEST.c.id.in_(bindparam("ids", expanding=True)))
+    found = conn.execute(ran.where(_TEST.c.status.not_in(WITHOUT_BUGS)), {"ids": list(test_ids)})
+    return {row[0] for row in found}
+
+
 def tests_awaiting(
     conn: Connection,
-    part: Literal["bugs", "metrics"],
+    part: Literal["bugs", "metrics", "results"],
     product_ids: Sequence[int],
     *,
     full: bool = False,
@@ -183,8 +223,8 @@ def tests_awaiting(
 ) -> list[tuple[int, int]]:
     """Tests whose bugs or metrics have to be read, newest first, each with its product.
 
-    They were not read since the test last changed, or, for bugs, can still change. With `full` all tests that ran
-    are read, with `since` none that ended before that moment.
+    They were not read since the test last changed, or, for bugs, can still change. Results are those of all
+    test-case tests. With `full` all tests that ran are read, with `since` none that ended before that moment.
     """
     read = _TEST.c.bugs_synced_hash if part == "bugs" else _TEST.c.metrics_synced_hash
     due = read.is_distinct_from(_TEST.c.content_hash)
@@ -196,7 +236,9 @@ def tests_awaiting(
         .where(_TEST.c.product_id.in_(bindparam("product_ids", expanding=True)))
         .order_by(_TEST.c.id.desc())
     )
-    if not full:
+    if part == "results":
+        statement = statement.where(_TEST.c.testing_type == "test_case")
+    elif not full:
         statement = statement.where(due)
     if since is not None:
         statement = statement.where(_TEST.c.sort_at >= since)
@@ -218,13 +260,16 @@ def mark_metrics_read(conn: Connection, test_ids: Sequence[int]) -> None:
     _mark_read(conn, "metrics_synced_hash", test_ids)
 
 
-def forget_metrics(conn: Connection, test_ids: Sequence[int], moment: datetime) -> None:
-    """Have the metrics read again of those tests whose bugs were written at `moment`: they count them."""
-    touched = select(_BUG.c.test_id).where(
-        _BUG.c.test_id.in_(bindparam("ids", expanding=True)), _BUG.c.synced_at == moment
+def forget_metrics(
+    conn: Connection, changed: Literal["bugs", "executions"], test_ids: Sequence[int], moment: datetime
+) -> None:
+    """Have the metrics read again of those tests whose bugs or executions were written at `moment`."""
+    columns = (_BUG if changed == "bugs" else _EXECUTION).c
+    touched = select(columns.test_id).where(
+        columns.test_id.in_(bindparam("ids", expanding=True)), columns.synced_at == moment
     )
-    changed = update(_TEST).where(_TEST.c.id.in_(touched)).values(metrics_synced_hash=None)
-    conn.execute(changed, {"ids": list(test_ids)})
+    unread = update(_TEST).where(_TEST.c.id.in_(touched)).values(metrics_synced_hash=None)
+    conn.execute(unread, {"ids": list(test_ids)})
 
 
 def pause_left(conn: Connection, host: str, now: datetime) -> float:
