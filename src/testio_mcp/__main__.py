@@ -13,6 +13,7 @@ def main() -> None:
     """Run the program and exit."""
     from testio_mcp.surfaces.account import importing
 
+    _leave_no_core()
     if "_TESTIO_MCP_COMPLETE" in os.environ:  # a shell that completes a line
         from testio_mcp.surfaces.cli import run
 
@@ -38,6 +39,15 @@ def main() -> None:
     except TestioError as error:
         sys.stderr.write(f"{error.message} {error.next_step}\n")
         sys.exit(error.exit_code)
+
+
+def _leave_no_core() -> None:
+    """Have the system keep no picture of this process's memory when it crashes: the token is in it."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows keeps none
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 if __name__ == "__main__":

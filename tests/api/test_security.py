@@ -1,6 +1,8 @@
 """Where the token goes, and where it does not: redirects, proxies, TLS, other hosts."""
 
 import asyncio
+import gc
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 
 from testio_mcp.api.client import CustomerApi
 from testio_mcp.errors import ApiError, ApiRejected, ApiUnreachable, BadInput
+from testio_mcp.settings import Settings
 from tests.api.conftest import ClientFor
 from tests.conftest import SettingsFor
 from tests.support.certificates import DAY, NOW, Certificate, make_certificate
@@ -37,6 +40,23 @@ async def test_the_client_and_its_parts_do_not_show_the_token(api_for: ClientFor
     async with scripted(PRODUCTS) as server, api_for(server) as api:
         await api.list_products()
         assert canary not in repr(api) + repr(vars(api)) + repr(vars(api._transport)) + repr(vars(api._calls))
+
+
+async def test_nothing_that_is_alive_during_a_call_shows_the_token(api_for: ClientFor, canary: str) -> None:
+    """Settings, client, request, connection: whatever a debugger or a traceback might print."""
+    shown: dict[str, str] = {}
+
+    async def look(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for thing in gc.get_objects():
+            module, name = str(type(thing).__module__), type(thing).__qualname__
+            if module.partition(".")[0] in ("testio_mcp", "httpx2", "httpcore2", "pydantic"):
+                shown[f"{module}.{name}"] = shown.get(f"{module}.{name}", "") + repr(thing)
+        await PRODUCTS(reader, writer)
+
+    async with scripted(look) as server, api_for(server) as api:
+        await api.list_products()
+    assert {"testio_mcp.settings.Settings", "testio_mcp.api.client.CustomerApi", "httpx2.Request"} <= set(shown)
+    assert [kind for kind, text in shown.items() if canary in text] == []
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -112,6 +132,25 @@ async def test_a_bad_certificate_is_refused_with_advice(
         error = await failure(ApiUnreachable, api.list_products())
         assert (server.seen, api.requests) == ([], 1)
     assert "TESTIO_CA_FILE" in error.next_step
+
+
+async def test_certificates_of_the_environment_are_not_trusted(
+    api_for: ClientFor,
+    certificate_for: Callable[..., Certificate],
+    failure: Failure,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    certificate = certificate_for()
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.setenv(name, str(certificate.path))
+    monkeypatch.setenv("SSL_CERT_DIR", str(certificate.path.parent))
+    async with scripted(PRODUCTS, tls=certificate.server) as server, api_for(server) as api:
+        await failure(ApiUnreachable, api.list_products())
+        assert server.seen == []
+
+
+def test_nothing_switches_the_check_of_certificates_off() -> None:
+    assert [name for name in Settings.model_fields if re.search(r"verif|insecure|tls|ssl|trust|cert", name)] == []
 
 
 async def test_tls_to_a_server_without_tls_is_refused_with_advice(

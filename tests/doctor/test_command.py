@@ -24,6 +24,7 @@ from tests.doctor.conftest import UNREACHABLE, Run
 from tests.surfaces.programs import PROGRAM, Finished, whole
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+REPORTS = ("report.html", "report.md", "report.xlsx", "report.zip", "report.json")
 NAMES = [name for name, _ in (*WITHOUT_SETTINGS, *CHECKS)]
 
 
@@ -164,18 +165,28 @@ def test_backups_on_the_command_line(run: Run, sqlite_file: Path) -> None:
 
 
 async def test_every_file_of_a_working_life_is_private(
-    run: Run, run_program: Run, tmp_path: Path, canary: str
+    run: Run, run_program: Run, tmp_path: Path, canary: str, request: pytest.FixtureRequest
 ) -> None:
-    """Sync, backup, restore and doctor under the umask 022; the token is in none of the files."""
+    """Sync, backup, restore, reports and digest under the umask 022; the token is in none of the files."""
+    before = os.umask(0o022)
+    request.addfinalizer(lambda: os.umask(before))
     async with serve_sandbox(World(seed=1, products=1, tests_per_product=2), token=canary) as api:
         given = {"TESTIO_CUSTOMER_API_BASE_URL": api.url, "TESTIO_DB_PATH": str(tmp_path / "data" / "store.db")}
         assert (await asyncio.to_thread(run_program, "sync", environment=given)).code == 0
-        for words in (("db", "backup"), ("db", "restore"), ("doctor", "--repair", "--json")):
+        given["TESTIO_EXPORT_DIR"] = str(tmp_path / "data" / "exports")
+        for words in (
+            *(("report", "quality", "--period", "all time", "-o", f"deep/{name}") for name in REPORTS),
+            ("digest", "--to", "file"),
+            ("db", "backup"),
+            ("db", "restore"),
+            ("doctor", "--repair", "--json"),
+        ):
             done = await asyncio.to_thread(run, *words, environment=given)
             assert done.code == 0, done
     assert states(done)["file modes"] == "ok"
     files = {path: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "data").rglob("*")}
-    assert {path.name for path in files} >= {"aside", "backups", "store.db", "store.db.sync-lock"}
+    assert {path.name for path in files} >= {"aside", "backups", "store.db", "store.db.sync-lock", *REPORTS}
+    assert [path for path in files if path.name.startswith("digest-")]
     assert {path: mode for path, mode in files.items() if mode & 0o077} == {}
 
 

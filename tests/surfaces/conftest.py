@@ -15,6 +15,7 @@ from testio_mcp.settings import Settings
 from testio_mcp.surfaces.cli import run
 from testio_mcp.sync.engine import SyncOptions, run_sync
 from testio_mcp.sync.progress import silent
+from tests.support.canary import holders
 from tests.surfaces.programs import Finished, HttpServer, http_server
 
 Cli = Callable[..., Awaitable[Finished]]
@@ -52,9 +53,9 @@ WHERE bug.author_id IS NOT NULL GROUP BY bug.id ORDER BY bug.id DESC LIMIT 1
 """
 
 
-async def _synced(path: Path) -> Copy:
+async def _synced(path: Path, token: str) -> Copy:
     world = World(seed=5, products=2, tests_per_product=60, bugs_per_test=2)
-    async with serve_sandbox(world) as sandbox:
+    async with serve_sandbox(world, token=token) as sandbox:
         settings = Settings(
             customer_api_base_url=sandbox.url, customer_api_token=sandbox.token, db_path=path, _env_file=None
         )
@@ -65,9 +66,11 @@ async def _synced(path: Path) -> Copy:
 
 
 @pytest.fixture(scope="session")
-def synced(tmp_path_factory: pytest.TempPathFactory) -> Copy:
-    """A store with two products; nobody writes to it."""
-    return asyncio.run(_synced(tmp_path_factory.mktemp("synced") / "store.db"))
+def synced(tmp_path_factory: pytest.TempPathFactory, canary: str) -> Iterator[Copy]:
+    """A store with two products; nobody writes to it, and it does not hold the token that it was made with."""
+    folder = tmp_path_factory.mktemp("synced")
+    yield asyncio.run(_synced(folder / "store.db", canary))
+    assert holders(folder, canary) == []
 
 
 @pytest.fixture

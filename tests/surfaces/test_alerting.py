@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from testio_mcp.sandbox import Fault, Sandbox, World, serve_sandbox
+from tests.support.certificates import make_certificate
 from tests.support.scripted import Scripted, respond, scripted
 from tests.surfaces.conftest import Cli, Copy
 from tests.surfaces.programs import Finished, command, http_server
@@ -153,6 +154,28 @@ async def test_no_redirect_is_followed_and_no_refusal_repeated(install: Install)
             assert "The webhook answered 403." in (await install.run("sync", **_hook(receiver))).err
             assert len(receiver.seen) == 2
         assert elsewhere.seen == []
+
+
+async def test_a_webhook_is_believed_by_its_certificate_alone(install: Install, tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
+    async with scripted(respond(200), tls=certificate.server) as receiver:
+        hook = {"TESTIO_ALERT_WEBHOOK": f"https://127.0.0.1:{receiver.port}/hook"}
+        refused = await install.run("sync", **hook)
+        assert "The webhook cannot be reached." in refused.err
+        assert receiver.seen == []
+        await install.run("sync", **hook, TESTIO_CA_FILE=str(certificate.path))
+        assert len(receiver.seen) == 1
+
+
+async def test_proxies_of_the_environment_see_no_alert_and_logs_no_address(install: Install) -> None:
+    async with scripted(respond(200)) as proxy, scripted(respond(200)) as receiver:
+        elsewhere = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), f"http://127.0.0.1:{proxy.port}")
+        hook = {"TESTIO_ALERT_WEBHOOK": f"HTTP://LOCALHOST:{receiver.port}/hook/path-secret"}
+        given = {**install.environment, **hook, **elsewhere, "TESTIO_LOG_LEVEL": "DEBUG"}
+        ended = await command(given, "sync", cwd=install.folder)
+        assert (len(proxy.seen), len(receiver.seen)) == (0, 1)
+    assert "HTTP Request: POST http://localhost" in ended.err
+    assert "path-secret" not in ended.err
 
 
 async def test_a_receiver_that_is_gone(install: Install) -> None:
