@@ -101,6 +101,46 @@ async def test_sixty_testers_are_sixty_rows(account: Account) -> None:
     assert {name: people[name] for name in testers} == dict.fromkeys(testers, 1)
 
 
+async def test_a_name_is_a_person_in_whatever_way_it_is_written(account: Account) -> None:
+    """Authors, commenters, creators, submitters and executors; what nobody sees makes no second person."""
+    ways = [
+        "Zoë Ångström",
+        " Zoë  Ångström\n",
+        "Zoë\u00a0Ångström",
+        "Zoe\u0308 A\u030angstro\u0308m",
+        "Zoë\u200b Ångström",
+    ]
+    fields = [
+        ("bugs", r"^/bugs$", "author"),
+        ("exploratory_tests", r"/exploratory_tests$", "created_by"),
+        ("exploratory_tests", r"/exploratory_tests$", "submitted_by"),
+        ("user_story_version_executions", "executions", "executed_by"),
+        ("bugs", r"^/bugs$", "comments.*.author"),
+    ]
+    for way, (collection, path, name) in zip(ways, fields, strict=True):
+        account.break_with("retype", path, field=f"{collection}.*.{name}", value={"name": way})
+
+    await account.sync(only=CORE | {"executions"})
+
+    (person,) = await account.rows("person")
+    assert person["name"] == ways[0]
+    assert {row["author_id"] for row in await account.rows("bug")} == {person["id"]}
+    found = await operations()["list_bugs"].run(account.app, {"reporters": [ways[1]]})
+    assert found.model_dump()["items"]
+
+    account.break_with("retype", r"^/bugs$", field="bugs.*.author", value={"name": ways[0].upper()})
+    await account.sync(full=True)
+    assert len(await account.rows("person")) == 2, "case is seen"
+
+
+async def test_a_name_that_shows_nothing_is_nobody(account: Account) -> None:
+    account.break_with("retype", r"^/bugs$", field="bugs.*.author", value=" \u200b\n")
+
+    assert (await account.sync()).status == "completed"
+
+    assert {row["author_id"] for row in await account.rows("bug")} == {None}
+
+
 async def test_while_one_process_syncs_others_read_and_may_not_sync(
     sqlite_file: Path, settings_for: SettingsFor, canary: str, world: World
 ) -> None:

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import unicodedata
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Table
@@ -32,6 +34,7 @@ from testio_mcp.database.tables import (
     UserStory,
     table_of,
 )
+from testio_mcp.texts import visible
 
 # A test without an end is a draft: newer than everything that ever ended.
 FAR_FUTURE = datetime(9999, 12, 31, tzinfo=UTC)
@@ -69,12 +72,13 @@ class Record:
     members: list[tuple[Table, Row]] = field(default_factory=list)
 
     def person(self, name: str | None) -> int | None:
-        """The id of the person with this name, who is stored with the record."""
-        if not name:
+        """The id of the person with this name, who is stored with the record; None for a name that shows nothing."""
+        person = _person(name or "")
+        if not person["name"]:
             return None
-        person = person_id(name)
-        self.needs.append((_PERSON, {"id": person, "name": name}))
-        return person
+        self.needs.append((_PERSON, person))
+        found: int = person["id"]
+        return found
 
     def section(self, section_id: int | None, product_id: int, name: str | None = None) -> int | None:
         """The id of a section, which is stored with the record if it is not known."""
@@ -109,9 +113,22 @@ def _placeholder(scope: Scope) -> Row:
     return {"content_hash": "", "synced_at": scope.now, "raw": "{}"}
 
 
+@lru_cache(maxsize=10_000)
+def _person(name: str) -> Row:
+    """A person: the name as people see it, and a 53-bit id computed from that.
+
+    The name is all that the API tells of a person. What nobody sees makes no second person: white space around it
+    or twice within it, hidden characters, and another encoding of the same letters. Case is seen, and counts.
+    """
+    shown = " ".join(visible(unicodedata.normalize("NFC", name)).split())
+    number = int.from_bytes(hashlib.blake2b(shown.encode(), digest_size=8).digest(), "big") >> 11
+    return {"id": number, "name": shown}
+
+
 def person_id(name: str) -> int:
-    """A 53-bit id computed from a display name, the only thing that the API tells of a person."""
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") >> 11
+    """The id of the person with this name, in whatever way it is written."""
+    found: int = _person(name)["id"]
+    return found
 
 
 def device_row(device: DevicePayload) -> Row:
