@@ -23,7 +23,7 @@ import asyncpg
 from testio_mcp.database import cache, migrate
 from testio_mcp.database.cache import PersistentCache
 
-ROUNDS = 4
+ROUNDS = 12
 NEXT = "9999"
 _NEXT_REVISION = f'''
 import sqlalchemy as sa
@@ -156,6 +156,9 @@ if __name__ == "__main__":
     _action, _store, *_more = sys.argv[1:]
     with tempfile.TemporaryDirectory() as _directory:
         _open(str(Path(_directory) / "imports-everything.db"), "testio")
+        if _action == "race" and _more and _store.startswith("postgresql"):
+            for _number in range(ROUNDS):
+                _open(_store, f"race_{_number}")
         if _more:
             next_build(Path(_directory))
         # The first migration has many statements, and they are all alike.

@@ -6,18 +6,21 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 
-from testio_mcp.database import migrate
+from testio_mcp.database import engine, migrate
 from testio_mcp.database.backup import list_backups
 from testio_mcp.database.cache import PersistentCache
-from testio_mcp.errors import StoreCorrupt, StoreTooNew
+from testio_mcp.errors import StoreBusy, StoreCorrupt, StoreTooNew
 from tests.database import migrating
+from tests.database.conftest import LockedBy
 from tests.database.migrating import NEXT, next_build, state
 
 ROOT = Path(__file__).parents[2]
@@ -116,16 +119,46 @@ async def test_killed_after_each_statement_of_the_next_migration(older_store: st
 
 def test_two_processes_make_the_same_new_store(empty_store: str) -> None:
     report = _migrating("race", empty_store)
-    assert set(report["codes"]) == {0}, report["stderr"]
+    assert report["codes"] == [0] * 2 * migrating.ROUNDS, report["stderr"]
     assert len(report["states"]) == (1 if not empty_store.startswith("postgresql") else migrating.ROUNDS)
 
 
-async def test_two_processes_migrate_the_same_older_file(sqlite_file: Path) -> None:
-    await _add_person(str(sqlite_file))
-    report = _migrating("race", str(sqlite_file), "next")
-    assert set(report["codes"]) == {0}, report["stderr"]
-    assert len(report["states"]) == 1
-    assert any("ADA" in line for line in report["states"][0])
+async def test_two_processes_migrate_the_same_older_store(older_store: str) -> None:
+    await _add_person(older_store)
+    report = _migrating("race", older_store, "next")
+    assert report["codes"] == [0] * 2 * migrating.ROUNDS, report["stderr"]
+    is_file = not older_store.startswith("postgresql")
+    assert len(report["states"]) == (1 if is_file else migrating.ROUNDS)
+    for found in report["states"]:
+        assert f"('alembic_version', '{NEXT}')" in found
+        assert is_file == any("ADA" in line for line in found)
+
+
+@pytest.fixture
+async def held_lock(older_store: str, locked_by_another_process: LockedBy) -> AsyncIterator[str]:
+    """A store that another process seems to migrate, and never ends."""
+    if not older_store.startswith("postgresql"):
+        with locked_by_another_process(Path(older_store)):
+            yield older_store
+        return
+    connection = await asyncpg.connect(older_store.replace("+asyncpg", ""))
+    await connection.execute("SELECT pg_advisory_lock(hashtextextended($1, 0))", SCHEMA)
+    yield older_store
+    await connection.close()
+
+
+async def test_a_migration_waits_for_another_one_and_then_says_so(
+    held_lock: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    impatient = ["PRAGMA busy_timeout=1" if "busy_timeout" in line else line for line in engine._PRAGMAS]
+    monkeypatch.setattr(engine, "_PRAGMAS", tuple(impatient))
+    monkeypatch.setattr(engine, "BUSY_TIMEOUT_MS", 1)
+    monkeypatch.setattr(engine, "MIGRATION_SECONDS", 0.5)
+    before = await _state(held_lock)
+    next_build(tmp_path, monkeypatch.setattr)
+    with pytest.raises(StoreBusy, match="Another process is writing"):
+        await _opened(held_lock).initialize()
+    assert await _state(held_lock) == before
 
 
 async def _shouted(place: str) -> object:

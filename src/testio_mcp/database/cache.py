@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -20,7 +21,7 @@ from testio_mcp.database.backup import back_up, check_integrity
 from testio_mcp.database.faults import store_errors
 from testio_mcp.database.migrate import HEAD, current_revision, refuse_foreign, refuse_newer, upgrade
 from testio_mcp.database.workers import Workers, in_snapshot, in_transaction
-from testio_mcp.errors import BadInput, StoreError
+from testio_mcp.errors import BadInput, StoreBusy, StoreError
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -137,13 +138,29 @@ class PersistentCache:
             return
         if revision is not None and self.connection is not None and not self.is_memory:
             await back_up(self.connection, self.db_path)
-        await upgrade(self.engine)
+        await self._upgrade()
         if self.connection is not None:
             # It was opened before the file had a WAL. Closed last, it empties the WAL only if it has seen it.
             await self.connection.execute_fetchall("SELECT count(*) FROM sqlite_master")
         if self._writer is not None:
             # From here on that thread writes; a session opens a connection of its own and closes it with the store.
             await self.engine.dispose()
+
+    async def _upgrade(self) -> None:
+        """Migrate, after another process that holds the lock: most likely it migrates the same store.
+
+        Raises `StoreBusy` when it does not end.
+        """
+        deadline = time.monotonic() + engines.MIGRATION_SECONDS
+        while True:
+            try:
+                with store_errors(self.place):
+                    await upgrade(self.engine)
+            except StoreBusy:  # each try waits as long as the busy time-out
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                return
 
     async def _revision(self) -> str | None:
         if self.connection is not None:

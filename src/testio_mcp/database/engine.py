@@ -25,6 +25,8 @@ from testio_mcp.errors import StoreReadOnly
 
 MEMORY = ":memory:"
 BUSY_TIMEOUT_MS = 5_000
+MIGRATION_SECONDS = 60.0
+"""How long a process waits for another one that migrates the store."""
 _PRAGMAS = (
     f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
     "PRAGMA journal_mode=WAL",

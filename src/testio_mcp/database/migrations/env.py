@@ -12,6 +12,7 @@ from sqlmodel import AutoString, SQLModel
 
 from testio_mcp.database import tables  # noqa: F401 - fills the metadata
 from testio_mcp.database.engine import (
+    BUSY_TIMEOUT_MS,
     create_async_engine_for_postgresql,
     create_async_engine_for_sqlite,
     prepare_file,
@@ -53,6 +54,7 @@ def configure(**options: Any) -> None:
 def migrate(connection: Connection) -> None:
     """Run the migrations inside the connection's transaction."""
     if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SET LOCAL lock_timeout = {BUSY_TIMEOUT_MS}"))
         schema = connection.execute(text("SHOW search_path")).scalar_one()
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": schema})
         connection.execute(CreateSchema(schema.strip('"'), if_not_exists=True))
