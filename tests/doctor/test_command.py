@@ -250,18 +250,17 @@ def test_a_store_that_another_user_may_only_read(sqlite_file: Path) -> None:
     assert "Traceback" not in done.stdout
 
 
-@pytest.mark.parametrize("width", [40, 80])
-def test_screen(sqlite_file: Path, width: int) -> None:
-    """On a terminal every line fits, and the names stand in one column."""
+def _screen(store: Path, columns: int, lines: int, **environment: str) -> tuple[int, list[str]]:
+    """The exit code, and the lines that a terminal of that size shows."""
     ours, theirs = pty.openpty()
-    environment = {"TESTIO_DB_PATH": str(sqlite_file), "TESTIO_CUSTOMER_API_BASE_URL": UNREACHABLE}
-    environment |= {"COLUMNS": str(width), "TERM": "xterm"}
+    environment |= {"TESTIO_DB_PATH": str(store), "TESTIO_CUSTOMER_API_BASE_URL": UNREACHABLE}
+    environment |= {"COLUMNS": str(columns), "LINES": str(lines), "TERM": "xterm"}
     with subprocess.Popen(
         [*PROGRAM, "doctor"],
         env=whole(environment),
-        cwd=sqlite_file.parent,
+        cwd=store.parent,
         stdout=theirs,
-        stderr=theirs,
+        stderr=subprocess.DEVNULL,
         stdin=theirs,
     ) as child:
         os.close(theirs)
@@ -272,14 +271,32 @@ def test_screen(sqlite_file: Path, width: int) -> None:
         except OSError:
             pass  # Linux reports the other side's end as an error.
         os.close(ours)
-    lines = _ESCAPES.sub("", seen.decode()).splitlines()
-    assert child.returncode == 1
+    return child.returncode, _ESCAPES.sub("", seen.decode()).splitlines()
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_screen(sqlite_file: Path, width: int) -> None:
+    """On a terminal every line fits, and the names stand in one column."""
+    code, lines = _screen(sqlite_file, width, 100)
+    assert code == 1
     assert max(map(len, lines)) <= width
     rows = [line for line in lines if line.startswith(("ok ", "warn ", "fail ", "skip "))]
     assert len(rows) == len(NAMES)
     assert [row[6:].startswith(name) for row, name in zip(rows, NAMES, strict=True)] == [True] * len(NAMES)
     assert lines[-1].endswith("warn.")
     assert "2 fail" in lines[-1]
+
+
+def test_what_is_wrong_fits_on_a_small_screen(sqlite_file: Path) -> None:
+    """What is well shares a line where not all has room; what fails comes last, next to the prompt."""
+    code, lines = _screen(sqlite_file, 80, 24, https_proxy="x", SSL_CERT_FILE="x", SSL_CERT_DIR="x")
+    assert code == 1
+    assert len(lines) <= 22
+    said = " ".join(" ".join(lines).split())
+    assert [name for name in NAMES if name not in said] == []
+    starts = [line.split()[0] for line in lines if line[:1] not in ("", " ")]
+    assert starts[:-1] == sorted(starts[:-1], key=["ok", "skip", "warn", "fail"].index)
+    assert starts[-1] == "2"
 
 
 def test_piped_output_is_tab_separated(run: Run) -> None:

@@ -13,6 +13,7 @@ from testio_mcp.api.clock import Clock
 from testio_mcp.api.retry import Policy, http_date
 from testio_mcp.api.transport import failure, open_client, tls_context, tls_error
 from testio_mcp.errors import ApiUnavailable, ApiUnreachable, TestioError
+from testio_mcp.patience import within
 from testio_mcp.settings import LOOPBACK, Settings
 
 PATIENCE = Policy(attempts=1, connect=5.0, read=10.0, total=15.0, longest_pause=0.0)
@@ -82,10 +83,10 @@ async def _connect(url: httpx2.URL, passed: list[str], whose: str) -> None:
     setting = "TESTIO_PROXY" if whose else "TESTIO_CUSTOMER_API_BASE_URL"
     hop = f"{whose}name resolution"
     try:
+        await within(PATIENCE.connect, lambda: socket.getaddrinfo(url.host, port, type=socket.SOCK_STREAM))
+        passed.append(hop)
+        hop = f"{whose}TCP connect"
         async with asyncio.timeout(PATIENCE.connect):
-            await asyncio.get_running_loop().getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
-            passed.append(hop)
-            hop = f"{whose}TCP connect"
             _, writer = await asyncio.open_connection(url.host, port)
         writer.transport.abort()
         passed.append(hop)

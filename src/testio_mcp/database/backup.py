@@ -10,7 +10,7 @@ from urllib.parse import quote
 import aiosqlite
 
 from testio_mcp.database.faults import store_errors
-from testio_mcp.errors import StoreCorrupt
+from testio_mcp.errors import StoreCorrupt, StoreReadOnly
 
 KEEP = 5
 _STAMP = "%Y%m%dT%H%M%S%fZ"
@@ -20,6 +20,11 @@ _WIDTH = len("20261122T211520000000Z")
 def backup_directory(db_path: Path) -> Path:
     """Where the copies of a store go."""
     return db_path.parent / "backups"
+
+
+def aside_directory(db_path: Path) -> Path:
+    """Where the files go that a restore or a repair replaces."""
+    return db_path.parent / "aside"
 
 
 async def check_integrity(connection: aiosqlite.Connection) -> list[str]:
@@ -83,10 +88,17 @@ def _stamp(db_path: Path) -> str:
 
 
 def list_backups(db_path: Path) -> list[Path]:
-    """The verified copies of a store, newest first."""
+    """The verified copies of a store, newest first. Raises `StoreReadOnly` where this user may not look."""
     # Another store of the directory may have this one's name as the beginning of its own.
     ours = re.compile(re.escape(db_path.stem) + r"-\d{8}T\d{12}Z\.db")
-    return sorted((p for p in backup_directory(db_path).glob("*.db") if ours.fullmatch(p.name)), reverse=True)
+    directory = backup_directory(db_path)
+    try:
+        found = sorted(directory.iterdir(), reverse=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except PermissionError:
+        raise StoreReadOnly(f"The directory {directory} cannot be read.", "Let this user read it.") from None
+    return [path for path in found if ours.fullmatch(path.name)]
 
 
 async def _data_version(connection: aiosqlite.Connection) -> int:

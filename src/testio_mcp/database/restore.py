@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from testio_mcp import faultpoints
-from testio_mcp.database.backup import backup_directory, flush, list_backups
+from testio_mcp.database.backup import aside_directory, backup_directory, flush, list_backups
 from testio_mcp.database.engine import sync_file_lock
 from testio_mcp.database.examine import files_of, refuse_damaged
 from testio_mcp.database.faults import store_errors
@@ -188,7 +188,7 @@ def _keep(db_path: Path) -> Path | None:
     if not files:
         return None
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
-    aside = db_path.parent / "aside" / stamp
+    aside = aside_directory(db_path) / stamp
     aside.parent.mkdir(mode=0o700, exist_ok=True)
     aside.mkdir(mode=0o700)
     for path in files:

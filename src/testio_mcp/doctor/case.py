@@ -1,10 +1,16 @@
 """What the checks look at, gathered once."""
 
 import asyncio
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, text
+from sqlalchemy.exc import OperationalError
 
 from testio_mcp.api.client import CustomerApi
 from testio_mcp.api.probe import PATIENCE, Probe, probe
@@ -13,15 +19,27 @@ from testio_mcp.database.examine import find_damage, missing_parts, reading, rev
 from testio_mcp.database.faults import store_errors
 from testio_mcp.database.migrate import HEAD
 from testio_mcp.database.tables import Drift, SyncRun, table_of
-from testio_mcp.errors import StoreError, TestioError
+from testio_mcp.errors import StoreBusy, StoreReadOnly, TestioError
 from testio_mcp.operations.paging import as_of
+from testio_mcp.patience import within
 from testio_mcp.settings import Settings
 from testio_mcp.sync.state import count_letters
+
+LONGEST_READING = 30.0
+"""Seconds that the search for damage may take; reading all of a large store takes minutes."""
+LONGEST_LOOK = 60.0
+"""Seconds for all of the look at the store: a disk or a server may hang."""
 
 _run, _drift = table_of(SyncRun).c, table_of(Drift).c
 _LAST_RUN = select(_run.status, _run.started_at, _run.error).order_by(_run.id.desc()).limit(1)
 _DRIFT = select(_drift.resource, _drift.note, _drift.records).order_by(_drift.records.desc(), _drift.note)
 _COPIED = select(as_of("products", "tests", "bugs"))
+_MAY_WRITE = text(
+    "SELECT coalesce((SELECT has_schema_privilege(oid, 'USAGE') AND has_schema_privilege(oid, 'CREATE')"
+    " FROM pg_namespace WHERE nspname = trim(both '\"' from current_setting('search_path'))),"
+    " has_database_privilege(current_database(), 'CREATE'))"
+)
+"""Whether this user may use the schema of the connection, or make it where it is missing."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +65,15 @@ class Contents:
 class StoreFacts:
     """What an examination of the store found, as far as it came; `error` is what ended it.
 
-    `damage` is None when nothing was searched for it.
+    `damage` is None when nothing was searched for it; `is_too_large` says that there was no time to.
     """
 
     place: str
     exists: bool = True
     revision: str | None = None
     damage: list[str] | None = None
+    is_too_large: bool = False
+    may_write: bool = True
     contents: Contents | None = None
     error: TestioError | None = None
 
@@ -88,47 +108,76 @@ async def _ask(settings: Settings) -> tuple[Probe, int | None, TestioError | Non
 
 
 async def _look(settings: Settings) -> StoreFacts:
-    if settings.database_url is None:
-        return await asyncio.to_thread(_look_at_file, settings)
-    return await _look_at_server(settings.database_url.get_secret_value(), settings.database_schema)
+    url, schema = settings.database_url, settings.database_schema
+    facts = StoreFacts(str(settings.db_path) if url is None else f"PostgreSQL (schema {schema})")
 
-
-def _look_at_file(settings: Settings) -> StoreFacts:
-    facts = StoreFacts(str(settings.db_path), exists=settings.db_path.exists())
-    try:
-        if facts.exists:
-            with reading(settings.db_path) as conn:
-                _examine(conn, facts)
-    except StoreError as error:
-        facts.error = error
-    return facts
-
-
-async def _look_at_server(database_url: str, schema: str) -> StoreFacts:
-    facts = StoreFacts(f"PostgreSQL (schema {schema})")
-    try:
-        facts.place = PersistentCache("unused", database_url=database_url, schema=schema).place
-        engine = open_postgresql(database_url, schema)
+    def look() -> None:
         try:
-            with store_errors(facts.place):
-                async with engine.connect() as connection:
-                    await connection.run_sync(_examine, facts)
-        finally:
-            await engine.dispose()
-    except TestioError as error:
-        facts.error = error
+            if url is None:
+                _look_at_file(settings.db_path, facts)
+            else:
+                asyncio.run(_look_at_server(url.get_secret_value(), schema, facts))
+        except TestioError as error:
+            facts.error = error
+
+    try:
+        await within(LONGEST_LOOK if url is None else LONGEST_READING, look)
+    except TimeoutError:
+        where = "disk" if url is None else "server, or for a program that keeps its tables locked,"
+        error = StoreBusy(f"The store {facts.place} does not answer.", f"Look for a {where} that hangs; try again.")
+        return replace(facts, error=error)
     return facts
+
+
+def _look_at_file(path: Path, facts: StoreFacts) -> None:
+    with store_errors(facts.place):
+        facts.exists = path.exists()
+        if facts.exists and not path.is_file():
+            raise StoreReadOnly(f"The store {path} is no file.", "Set TESTIO_DB_PATH to the path of a file.")
+    if facts.exists:
+        with reading(path) as conn:
+            _examine(conn, facts)
+
+
+async def _look_at_server(database_url: str, schema: str, facts: StoreFacts) -> None:
+    facts.place = PersistentCache("unused", database_url=database_url, schema=schema).place
+    engine = open_postgresql(database_url, schema)
+    try:
+        with store_errors(facts.place):
+            async with engine.connect() as connection:
+                await connection.run_sync(_examine, facts)
+    finally:
+        await engine.dispose()
 
 
 def _examine(conn: Connection, facts: StoreFacts) -> None:
     """Note down one thing after the other, so that what was found stays when the next look fails."""
     facts.revision = revision_of(conn, facts.place)
     if conn.dialect.name == "sqlite":
-        facts.damage = find_damage(conn, facts.revision)
-    elif facts.revision == HEAD:
-        facts.damage = missing_parts(conn)
+        with _limited(conn, facts):
+            facts.damage = find_damage(conn, facts.revision)
+    else:
+        facts.may_write = bool(conn.execute(_MAY_WRITE).scalar())
+        if facts.revision == HEAD:
+            facts.damage = missing_parts(conn)
     if facts.revision == HEAD and not facts.damage:
         facts.contents = _contents(conn)
+
+
+@contextmanager
+def _limited(conn: Connection, facts: StoreFacts) -> Iterator[None]:
+    """Give up what takes too long, and note it."""
+    driver: Any = conn.connection.driver_connection
+    end = time.monotonic() + LONGEST_READING
+    driver.set_progress_handler(lambda: time.monotonic() > end, 1_000)
+    try:
+        yield
+    except OperationalError as error:
+        if getattr(error.orig, "sqlite_errorname", None) != "SQLITE_INTERRUPT":
+            raise
+        facts.is_too_large = True
+    finally:
+        driver.set_progress_handler(None, 0)
 
 
 def _contents(conn: Connection) -> Contents:

@@ -1,6 +1,7 @@
 """The examination: every check in order, whatever state the installation is in."""
 
 from collections.abc import Callable
+from functools import partial
 
 from testio_mcp.doctor.case import Case, gather
 from testio_mcp.doctor.findings import Diagnosis, Finding, Verdict, fail, skip
@@ -16,6 +17,7 @@ from testio_mcp.doctor.stores import (
     check_sync,
 )
 from testio_mcp.errors import TestioError
+from testio_mcp.patience import within
 from testio_mcp.settings import Settings, load_settings
 
 Check = Callable[[Case], Verdict]
@@ -37,6 +39,8 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("clock", check_clock),
     ("token", check_token),
 )
+LONGEST_CHECK = 10.0
+"""Seconds for what looks at files or at a keyring."""
 _SHORTEST_SECRET = 6
 """Shorter secrets are no secrets, and hiding them would hide ordinary words."""
 
@@ -45,13 +49,28 @@ async def examine(**overrides: object) -> Diagnosis:
     """Examine this installation; `overrides` win over the environment. Raises nothing that a person could mend."""
     verdicts = [(name, check()) for name, check in WITHOUT_SETTINGS]
     try:
-        settings = load_settings(**overrides)
-    except TestioError as error:
-        verdicts.append(("settings", fail(error.message, error.next_step)))
+        settings = await within(LONGEST_CHECK, partial(load_settings, **overrides))
+    except (TestioError, OSError) as error:  # a time-out is one of the latter
+        verdicts.append(("settings", _failed(error, "Make the .env file readable for this user.")))
         verdicts += [(name, skip("needs the settings")) for name, _ in CHECKS]
         return _diagnosis(verdicts, ())
     case = await gather(settings)
-    return _diagnosis(verdicts + [(name, check(case)) for name, check in CHECKS], _secrets(settings))
+    return _diagnosis(verdicts + [(name, await _made(check, case)) for name, check in CHECKS], _secrets(settings))
+
+
+async def _made(check: Check, case: Case) -> Verdict:
+    try:
+        return await within(LONGEST_CHECK, partial(check, case))
+    except (TestioError, OSError) as error:
+        return _failed(error, "Let this user read it, or set TESTIO_DB_PATH to another place.")
+
+
+def _failed(error: TestioError | OSError, otherwise: str) -> Verdict:
+    if isinstance(error, TestioError):
+        return fail(error.message, error.next_step)
+    if isinstance(error, TimeoutError):
+        return fail("there was no answer in time", "Look for a disk or a keyring that hangs.")
+    return fail(f"{error.filename} cannot be looked at ({error.strerror})", otherwise)
 
 
 def _secrets(settings: Settings) -> tuple[str, ...]:

@@ -1,13 +1,15 @@
 """Checks of the machine: versions, files, disk."""
 
+import os
 import platform
+import shlex
 import shutil
 import sqlite3
 import stat
 import sys
 from pathlib import Path
 
-from testio_mcp.database.backup import backup_directory, list_backups
+from testio_mcp.database.backup import aside_directory, backup_directory, list_backups
 from testio_mcp.database.examine import files_of
 from testio_mcp.database.mounts import ELSEWHERE, NETWORK, SHARED, file_system_of
 from testio_mcp.doctor.case import Case
@@ -42,8 +44,8 @@ def judge_sqlite(version: tuple[int, ...]) -> Verdict:
     first, last = WAL_RESET_BUG
     if first <= version <= last and version not in _FIXED_EARLIER:
         return warn(
-            f"{found} has the WAL-reset bug; harmless here, because one connection writes at a time",
-            "Nothing urgent: SQLite 3.51.3 has the correction.",
+            f"{found} has the WAL-reset bug; harmless with our one writer",
+            "Nothing urgent: it is mended in SQLite 3.51.3.",
         )
     return ok(found)
 
@@ -75,16 +77,17 @@ def check_modes(case: Case) -> Verdict:
     if sys.platform == "win32":
         return skip("this system has no file modes")
     open_files = [path for path in _private_files(case) if _mode(path) & 0o077]
-    directory = case.settings.db_path.parent
-    directories = [path for path in (directory, backup_directory(case.settings.db_path)) if path.is_dir()]
-    open_directories = [path for path in directories if _mode(path) & 0o077]
+    open_directories = [path for path in _private_directories(case) if _mode(path) & 0o077]
+    closable = [path for path in open_directories if not _is_shared(path)]
     fixes = [
-        f"chmod {mode} {' '.join(map(str, paths))}"
-        for mode, paths in (("600", open_files), ("700", open_directories))
+        shlex.join(["chmod", mode, *map(str, paths)])
+        for mode, paths in (("600", open_files), ("700", closable))
         if paths
     ]
+    if len(closable) < len(open_directories):
+        fixes.append("move the store to a directory of its own, and set TESTIO_DB_PATH")
     if not fixes:
-        return ok("only this user may read the store")
+        return ok("only this user may read the store" if case.settings.database_url is None else "no file to read")
     found = "; ".join(f"{path.name} is {_mode(path):04o}" for path in (*open_files, *open_directories))
     # Behind a closed directory an open file cannot be reached, and an open directory shows names alone.
     is_exposed = any(_mode(path.parent) & 0o011 for path in open_files)
@@ -97,7 +100,21 @@ def _private_files(case: Case) -> list[Path]:
     if case.settings.database_url is not None:
         return [env.absolute()] if holds_secret else []
     store = case.settings.db_path
-    return [*files_of(store), *list_backups(store), *([env.absolute()] if holds_secret else [])]
+    files = [path for path in files_of(store) if path.is_file()]
+    return [*files, *list_backups(store), *([env.absolute()] if holds_secret else [])]
+
+
+def _private_directories(case: Case) -> list[Path]:
+    if case.settings.database_url is not None:
+        return []
+    store = case.settings.db_path
+    return [path for path in (store.parent, backup_directory(store), aside_directory(store)) if path.is_dir()]
+
+
+def _is_shared(directory: Path) -> bool:
+    """Whether others need the directory too, such as /tmp: closing it would do harm, or cannot be done."""
+    info = directory.stat()
+    return bool(info.st_mode & stat.S_ISVTX) or os.geteuid() not in (0, info.st_uid)
 
 
 def _mode(path: Path) -> int:

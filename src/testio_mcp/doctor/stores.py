@@ -6,7 +6,7 @@ from pathlib import Path
 
 from testio_mcp.database.backup import list_backups
 from testio_mcp.database.migrate import HEAD
-from testio_mcp.doctor.case import Case, Contents, StoreFacts
+from testio_mcp.doctor.case import LONGEST_READING, Case, Contents, StoreFacts
 from testio_mcp.doctor.findings import Verdict, fail, ok, skip, warn
 from testio_mcp.errors import StoreCorrupt, StoreForeign, StoreTooNew
 
@@ -18,10 +18,15 @@ _REPAIR = "testio-mcp doctor --repair"
 def check_store(case: Case) -> Verdict:
     """Whether the store can be opened, read and written."""
     facts, is_file = case.store, case.settings.database_url is None
-    if not facts.exists:
-        return _missing(case.settings.db_path)
     if facts.error is not None:
         return fail(facts.error.message, _REPAIR if _is_damaged(facts) else facts.error.next_step)
+    if not facts.exists:
+        return _missing(case.settings.db_path)
+    if not facts.may_write:
+        return fail(
+            f"this user may not write to {facts.place}",
+            "Let the owner of the database grant the user USAGE and CREATE on the schema, and all on its tables.",
+        )
     if is_file and not all(
         os.access(path, os.W_OK) for path in (case.settings.db_path, case.settings.db_path.parent)
     ):
@@ -48,6 +53,8 @@ def check_integrity(case: Case) -> Verdict:
         return fail(f"{' '.join(facts.damage[0].split())[:100]}{more}", _REPAIR)
     if _is_damaged(facts):
         return fail("the file is damaged or not a store", _REPAIR)
+    if facts.is_too_large:
+        return skip(f"reading all of it takes over {LONGEST_READING:.0f} s; 'testio-mcp db check' does")
     if facts.damage is None:
         return skip(_why_unknown(facts))
     if case.settings.database_url is not None:
@@ -62,6 +69,8 @@ def check_schema(case: Case) -> Verdict:
         return fail("the store comes from a newer version", facts.error.next_step)
     if not facts.exists or (facts.error is not None and facts.revision is None):
         return skip(_why_unknown(facts))
+    if not facts.may_write:
+        return skip("the store cannot be written")
     if facts.revision is None:
         return warn("the store is empty", _SYNC)
     if facts.revision != HEAD:

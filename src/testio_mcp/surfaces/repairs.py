@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,9 +15,11 @@ from testio_mcp.surfaces.terminal import show, talk
 
 if TYPE_CHECKING:
     from testio_mcp.database.restore import Restored
-    from testio_mcp.doctor.findings import Diagnosis
+    from testio_mcp.doctor.findings import Diagnosis, Finding
 
-_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
+_STYLES = {"ok": "green", "skip": "dim", "warn": "yellow", "fail": "bold red"}
+_LINES_AROUND = 4
+"""Above the checks the command, below them an empty line, the sum and the next prompt."""
 _SYNC_NEXT = "Run 'testio-mcp sync' to bring the copy up to date."
 Name = Annotated[str | None, typer.Argument(metavar="NAME", help="A backup; 'db backups' lists them.")]
 
@@ -39,7 +42,8 @@ def doctor(
 
     if repair:
         _repair()
-    diagnosis = asyncio.run(examine())
+    with Console(stderr=True).status("Looking at the store and the way to the API"):
+        diagnosis = asyncio.run(examine())
     if as_json or not sys.stdout.isatty():
         show(diagnosis.model_dump(mode="json"), "json" if as_json else None)
     else:
@@ -49,20 +53,34 @@ def doctor(
 
 
 def _draw(console: Console, diagnosis: "Diagnosis") -> None:
-    """One line per check, and below it what to do."""
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    for finding in diagnosis.checks:
-        style = _STYLES[finding.state]
-        grid.add_row(Text(finding.state, style=style), Text(finding.check), Text(finding.found, style=_faded(style)))
-        if finding.fix:
-            grid.add_row("", "", Text(f"-> {finding.fix}", style="cyan"))
+    """One line per check, and below it what to do. On a screen that is too low, the good ones share a line."""
+    grid = _screen(diagnosis.checks)
+    if len(console.render_lines(grid)) + _LINES_AROUND > console.height:
+        by_state = [[finding for finding in diagnosis.checks if finding.state == state] for state in _STYLES]
+        grid = _screen([*by_state[2], *by_state[3]], by_state[:2])
     console.print(grid)
     counts = {state: sum(finding.state == state for finding in diagnosis.checks) for state in ("fail", "warn")}
     said = [f"{count} {state}" for state, count in counts.items() if count]
     console.print(Text(f"\n{', '.join(said) or 'All is well'}.", style="bold"))
+
+
+def _screen(findings: list["Finding"], together: Sequence[list["Finding"]] = ()) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for group in filter(None, together):
+        style = _STYLES[group[0].state]
+        names = ", ".join(finding.check for finding in group)
+        grid.add_row(
+            Text(group[0].state, style=style), Text(f"{len(group)} checks"), Text(names, style=_faded(style))
+        )
+    for finding in findings:
+        style = _STYLES[finding.state]
+        grid.add_row(Text(finding.state, style=style), Text(finding.check), Text(finding.found, style=_faded(style)))
+        if finding.fix:
+            grid.add_row("", "", Text(f"-> {finding.fix}", style="cyan"))
+    return grid
 
 
 def _faded(style: str) -> str:
