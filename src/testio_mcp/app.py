@@ -1,6 +1,7 @@
 """One customer account, opened: settings, store and client."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
@@ -17,7 +18,8 @@ class App:
     """What every operation works with. A server holds one per account; nothing of it is global.
 
     `client` makes the client of the API where another than the usual one is wanted. `fresh_until` remembers up to
-    when the copy of which resources need not be looked at again.
+    when the copy of which resources need not be looked at again, and `tried` when each was refreshed last (of the
+    monotonic clock) and whether that went well. With `is_brief` the program ends with its answer.
     """
 
     def __init__(
@@ -28,6 +30,7 @@ class App:
         client: "Callable[[Settings], CustomerApi] | None" = None,
         *,
         refreshes: bool = False,
+        is_brief: bool = False,
     ) -> None:
         self.settings = settings
         self.store = store
@@ -35,8 +38,11 @@ class App:
         self._client = client
         self._api: CustomerApi | None = None
         self.refreshes = refreshes
+        self.is_brief = is_brief
         self.fresh_until: dict[tuple[str, ...], datetime] = {}
+        self.tried: dict[str, tuple[float, bool]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._begun: dict[str, float] = {}
 
     async def api(self) -> "CustomerApi":
         """The account's client of the Customer API, closed with the app.
@@ -55,7 +61,19 @@ class App:
         task = self._tasks.get(name)
         if task is None or task.done():
             task = self._tasks[name] = asyncio.create_task(work())
+            self._begun[name] = time.monotonic()
         return task
+
+    def flight(self, name: str) -> "asyncio.Task[None] | None":
+        """The background task of this name if it is under way."""
+        task = self._tasks.get(name)
+        return None if task is None or task.done() else task
+
+    async def wait_for(self, name: str, seconds: float) -> None:
+        """Wait until the background task of this name has ended, or is as old as `seconds`."""
+        left = self._begun[name] + seconds - time.monotonic()
+        if left > 0:
+            await asyncio.wait({self._tasks[name]}, timeout=left)
 
     async def end_tasks(self) -> None:
         """Cancel what runs in the background and wait until it has ended."""
@@ -65,10 +83,10 @@ class App:
 
 
 @asynccontextmanager
-async def open_app(settings: Settings, *, refreshes: bool = False) -> AsyncIterator[App]:
+async def open_app(settings: Settings, *, refreshes: bool = False, is_brief: bool = False) -> AsyncIterator[App]:
     """Open the account that `settings` describe and close it at the end. Raises a `StoreError`.
 
-    With `refreshes`, questions bring what is too old up to date: for programs that live on after the answer.
+    With `refreshes`, questions bring what is too old up to date; with `is_brief`, the program ends with its answer.
     """
     url = settings.database_url
     store = PersistentCache(
@@ -79,6 +97,6 @@ async def open_app(settings: Settings, *, refreshes: bool = False) -> AsyncItera
     )
     async with AsyncExitStack() as closing:
         await closing.enter_async_context(store)
-        app = App(settings, store, closing, refreshes=refreshes)
+        app = App(settings, store, closing, refreshes=refreshes, is_brief=is_brief)
         closing.push_async_callback(app.end_tasks)
         yield app

@@ -78,7 +78,7 @@ class Settings(ToolSettings):
         int, Field(ge=1, le=1024, description="Largest accepted answer of the API, in MiB.")
     ] = 64
     refresh_after_minutes: Annotated[
-        int, Field(ge=0, description="Servers refresh answers older than this before giving them; 0: never.")
+        int, Field(ge=0, description="Answers older than this are refreshed before they are given; 0: never.")
     ] = 15
     refresh_budget_seconds: Annotated[
         float, Field(ge=0, le=60, description="How long an answer waits for its refresh.")

@@ -1,12 +1,7 @@
-"""Changes, problems, status, plans and freshness."""
-
-import asyncio
-from datetime import UTC, datetime, timedelta
+"""Changes, problems, status and plans."""
 
 import pytest
-from sqlalchemy import Connection, update
 
-from testio_mcp.database.tables import Checkpoint, SyncRun, table_of
 from testio_mcp.errors import BadInput, NotFound
 from tests.operations.conftest import ask
 from tests.sync.conftest import Account
@@ -130,73 +125,3 @@ async def test_a_dry_run_asks_nothing_and_estimates_well(account: Account) -> No
 
     assert account.sandbox.requests == []
     assert plan.requests == (await account.sync()).requests
-
-
-async def _age(account: Account, age: timedelta) -> None:
-    moment = datetime.now(UTC) - age
-
-    def work(conn: Connection) -> None:
-        conn.execute(update(table_of(Checkpoint)).values(completed_at=moment))
-        conn.execute(update(table_of(SyncRun)).values(started_at=moment))
-
-    await account.store.write(work)
-
-
-async def test_a_server_refreshes_what_is_too_old_once_for_all_who_ask(account: Account) -> None:
-    await account.sync()
-    await _age(account, timedelta(hours=1))
-    account.app.refreshes = True
-    product = account.world.product_ids[0]
-    new = account.world.add_test(product, status="running")
-
-    pages = await asyncio.gather(*(ask(account, "list_tests", statuses="running") for _ in range(5)))
-    await account.app.single_flight("refresh", _nothing)
-
-    again = await ask(account, "list_tests", statuses="running")
-    assert new["id"] in {item.id for item in again.items}
-    assert len(await account.rows("sync_run")) == 2
-    assert all(page.as_of is not None for page in pages)
-
-
-async def test_fresh_answers_ask_nothing(account: Account) -> None:
-    await account.sync()
-    account.app.refreshes = True
-    account.sandbox.requests.clear()
-
-    await ask(account, "list_tests")
-
-    assert account.sandbox.requests == []
-
-
-async def test_an_api_that_is_down_spoils_no_answer(account: Account) -> None:
-    await account.sync()
-    await _age(account, timedelta(hours=1))
-    account.app.refreshes = True
-    account.break_with("error", status=503)
-
-    page = await ask(account, "list_tests")
-
-    assert page.items
-    assert datetime.now(UTC) - page.as_of > timedelta(minutes=59)
-
-
-@pytest.mark.parametrize("remembered", [False, True])
-async def test_a_copy_from_the_future_is_refreshed_once(account: Account, remembered: bool) -> None:
-    """The clock was a day ahead and has been set back, before the server started or while it runs."""
-    await account.sync()
-    account.app.refreshes = True
-    if remembered:
-        account.app.fresh_until["tests", "bugs"] = datetime.now(UTC) + timedelta(days=1)
-    await _age(account, -timedelta(days=1))
-
-    for _ in range(3):
-        page = await ask(account, "list_tests")
-        await account.app.single_flight("refresh", _nothing)
-
-    assert len(await account.rows("sync_run")) == 2
-    assert page.as_of is not None
-    assert (await ask(account, "get_status")).as_of <= datetime.now(UTC)
-
-
-async def _nothing() -> None:
-    """Stand in for work when there is none under way."""

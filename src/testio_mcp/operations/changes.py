@@ -82,7 +82,14 @@ _all = select(_count.entity, _count.field, _count.word, func.sum(_count.number))
 _as_of = select(as_of("products", "tests", "bugs"))
 
 
-@operation("/changes", command="changes", toolset="sync", idempotent=False, examples=({"since": "2020-01-01"},))
+@operation(
+    "/changes",
+    command="changes",
+    toolset="sync",
+    idempotent=False,
+    needs=("tests", "bugs"),
+    examples=({"since": "2020-01-01"},),
+)
 async def list_changes(
     app: App,
     since: Annotated[

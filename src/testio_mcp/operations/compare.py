@@ -102,7 +102,7 @@ class Comparison(BaseModel):
     "/compare",
     command="compare",
     toolset="numbers",
-    needs=("tests", "bugs"),
+    needs=("features", "tests", "bugs", "executions"),
     examples=(
         {"period": "last 30 days"},
         {

@@ -99,6 +99,7 @@ _templates = Listing(
     "/test-environments",
     command="environments list",
     toolset="catalog",
+    needs=("environments", "tests"),
     examples=({"product_id": 1},),
     by_default=False,
 )
@@ -118,7 +119,12 @@ def list_test_environments(
 
 
 @operation(
-    "/test-templates", command="templates list", toolset="catalog", examples=({"product_id": 1},), by_default=False
+    "/test-templates",
+    command="templates list",
+    toolset="catalog",
+    needs=("templates",),
+    examples=({"product_id": 1},),
+    by_default=False,
 )
 def list_test_templates(
     conn: Connection,

@@ -138,6 +138,7 @@ _listing = Listing(
     "/executions",
     command="executions list",
     toolset="tests",
+    needs=("tests", "executions"),
     examples=({"statuses": ["failed", "blocked"]}, {"test_ids": [1]}),
     by_default=False,
 )

@@ -138,7 +138,7 @@ _bugs = groups_of(FEATURE_BUGS, bindparam("id"), "status", "level", "kind")
     "/features/{feature_id}",
     command="features show",
     toolset="catalog",
-    needs=("tests", "bugs"),
+    needs=("features", "tests", "bugs", "metrics"),
     examples=({"feature_id": 1},),
     about="feature",
 )
@@ -292,7 +292,7 @@ _results = (
     "/user-stories/{user_story_id}",
     command="stories show",
     toolset="catalog",
-    needs=("tests", "bugs"),
+    needs=("features", "tests", "bugs", "executions", "metrics"),
     examples=({"user_story_id": 1},),
     about="user_story",
 )

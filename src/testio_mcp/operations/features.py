@@ -167,7 +167,7 @@ _stories = Listing(
     "/features",
     command="features list",
     toolset="catalog",
-    needs=("tests", "bugs"),
+    needs=("features", "tests", "bugs"),
     examples=({"product_id": 1}, {"tested": False}, {"untested_on": "ios"}),
 )
 def list_features(
@@ -201,7 +201,7 @@ def list_features(
     "/user-stories",
     command="stories list",
     toolset="catalog",
-    needs=("tests", "bugs"),
+    needs=("features", "executions"),
     examples=({"product_id": 1},),
     by_default=False,
 )

@@ -249,6 +249,7 @@ _test_by_id = select(_test.product_id, _test.title).where(_test.id == bindparam(
     "/matrix",
     command="matrix",
     toolset="tests",
+    needs=("features", "tests", "executions", "metrics"),
     examples=({"product_id": 1}, {"test_id": 1, "by": "device"}),
 )
 def execution_matrix(

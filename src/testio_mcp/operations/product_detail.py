@@ -146,7 +146,7 @@ _newest = select(*_shown).where(*_of_product).order_by(_test.sort_at.desc(), _te
     "/products/{product_id}",
     command="products show",
     toolset="catalog",
-    needs=("tests", "bugs"),
+    needs=("features", "tests", "bugs"),
     examples=({"product_id": 1},),
     about="product",
 )

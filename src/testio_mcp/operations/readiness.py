@@ -69,7 +69,7 @@ class Readiness(BaseModel):
     "/products/{product_id}/readiness",
     command="readiness",
     toolset="numbers",
-    needs=("tests", "bugs"),
+    needs=("features", "tests", "bugs", "executions"),
     examples=({"product_id": 1}, {"product_id": 1, "rules": ["max_open_critical=0", "min_review_rate=0.8/0.5"]}),
     by_default=False,
 )

@@ -16,11 +16,11 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy import Connection
 
 from testio_mcp.app import App
-from testio_mcp.errors import BadInput
+from testio_mcp.errors import BadInput, NotFound
 from testio_mcp.operations.arguments import Arguments, arguments_model, explain, input_schema
 from testio_mcp.operations.paging import Fit, Page, unlimited
 from testio_mcp.settings import Settings
-from testio_mcp.sync.freshness import refresh
+from testio_mcp.sync.freshness import RETRY_AFTER, is_refreshing, refresh
 from testio_mcp.sync.progress import Report, silent
 
 Safety = Literal["read", "write", "destructive"]
@@ -102,24 +102,28 @@ class Operation:
 
         Raises `BadInput` for arguments that do not fit, and whatever `TestioError` the operation raises.
         """
-        return await self._run(app, self._valid(arguments), report)
+        values = self._valid(arguments)
+        await refresh(app, self.needs)
+        return await self._run(app, values, report)
 
     async def answer(
         self, app: App, arguments: Mapping[str, object], report: Report = silent, fit: Fit = unlimited
     ) -> dict[str, Any]:
         """The answer as JSON values; a list's records have only `id` and the fields that were asked for.
 
-        An operation that remembers what it showed shows no more than `fit` allows.
+        An operation that remembers what it showed shows no more than `fit` allows. What of its needs could not be
+        brought up to date is said as `not_refreshed`.
 
         Raises as `run` does.
         """
         values = self._valid(arguments)
         fields: list[str] = values.get("fields", [])
+        not_refreshed = await refresh(app, self.needs)
         page = (await self._run(app, values, report, fit)).model_dump(mode="json")
         if fields:
             kept = ["id", *fields]
             page["items"] = [{name: item[name] for name in item if name in kept} for item in page["items"]]
-        return page
+        return page | ({"not_refreshed": not_refreshed} if not_refreshed else {})
 
     def _valid(self, arguments: Mapping[str, object]) -> dict[str, Any]:
         try:
@@ -134,9 +138,21 @@ class Operation:
         return values
 
     async def _run(self, app: App, values: dict[str, Any], report: Report, fit: Fit = unlimited) -> BaseModel:
+        """The answer from the store; what is not there may be newer than the copy, which is refreshed for it."""
+        try:
+            return await self._asked(app, dict(values), report, fit)
+        except NotFound as error:
+            note = await refresh(app, self.needs, RETRY_AFTER) if self.needs else ""
+            if note is None:
+                return await self._asked(app, dict(values), report, fit)
+            if note and is_refreshing(app):
+                later = f"{error.next_step} A refresh is under way: ask again in a moment."
+                raise NotFound(error.message, later) from None
+            raise
+
+    async def _asked(self, app: App, values: dict[str, Any], report: Report, fit: Fit) -> BaseModel:
         values = {name: value for name, value in values.items() if name != "fields" or self.item is None}
         answer: BaseModel
-        await refresh(app, self.needs)
         if Settings in self._takes:
             values["settings"] = app.settings
         if Connection in self._takes:

@@ -236,7 +236,7 @@ _by_system, _by_device = _bugs_by(_device.operating_system), _bugs_by(_device.na
     "/tests/{test_id}",
     command="tests show",
     toolset="tests",
-    needs=("tests", "bugs"),
+    needs=("tests", "bugs", "metrics"),
     examples=({"test_id": 1},),
     about="test",
 )

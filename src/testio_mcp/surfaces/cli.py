@@ -18,7 +18,7 @@ from testio_mcp.surfaces.commands import database, run_commands
 from testio_mcp.surfaces.logs import adopt, log_to_stderr
 from testio_mcp.surfaces.report_files import is_report, keep, place_of
 from testio_mcp.surfaces.signatures import Wish, command, in_commands
-from testio_mcp.surfaces.terminal import progress, show, show_report, talk
+from testio_mcp.surfaces.terminal import progress, show, show_report, talk, talk_about_age
 
 if TYPE_CHECKING:
     from testio_mcp.app import App
@@ -158,6 +158,8 @@ def _report(operation: "Operation", wish: Wish) -> None:
         show(answer, "json")
     else:
         show_report(answer, wish.form)
+    if wish.form != "json" or place is not None:
+        talk_about_age(answer)
 
 
 async def _watch(operation: "Operation", arguments: Mapping[str, object]) -> None:
@@ -185,7 +187,7 @@ async def _account() -> AsyncIterator["App"]:
         from testio_mcp.settings import load_settings
     settings = load_settings()
     adopt(settings)
-    async with open_app(settings) as app:
+    async with open_app(settings, refreshes=True, is_brief=True) as app:
         yield app
 
 

@@ -29,6 +29,10 @@ _RETRY = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": 
 _TAG = {"ETag": {"description": "Send it as If-None-Match next time.", "schema": {"type": "string"}}}
 _LINK = {"Link": {"description": 'The next page, as <address>; rel="next".', "schema": {"type": "string"}}}
 
+_NOT_REFRESHED = {
+    "type": "string",
+    "description": "What of the copy is old and could not be brought up to date, and why; absent when all is fresh.",
+}
 _FILE = {"Content-Disposition": {"description": "The name of the file.", "schema": {"type": "string"}}}
 _FORMAT = {
     "name": "format",
@@ -162,8 +166,10 @@ def completed(document: dict[str, Any], operations: Iterable[Operation]) -> dict
     for operation in operations:
         route = routes[operation.name]
         route |= described(operation)
+        page = _referred(document, route["responses"]["200"]["content"]["application/json"]["schema"])
+        if operation.needs:
+            page["properties"]["not_refreshed"] = dict(_NOT_REFRESHED)
         if operation.item is not None:
-            page = _referred(document, route["responses"]["200"]["content"]["application/json"]["schema"])
             item = _referred(document, page["properties"]["items"]["items"])
             item["required"] = [name for name in item.get("required", []) if name == "id"]
     return document

@@ -10,7 +10,7 @@ from testio_mcp.errors import NotFound
 from testio_mcp.surfaces import plain
 from testio_mcp.surfaces.account import importing, registry
 from testio_mcp.surfaces.signatures import flags, in_commands
-from testio_mcp.surfaces.terminal import show
+from testio_mcp.surfaces.terminal import show, talk_about_age
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -74,6 +74,7 @@ def gate(
         show(told, "json")
     else:
         typer.echo("\n".join(_lines(told)))
+        talk_about_age(told)
     if verdict != "passed":
         raise typer.Exit(_CODES[verdict])
 
@@ -95,7 +96,7 @@ async def _judge(arguments: dict[str, object]) -> dict[str, Any]:
         from testio_mcp.surfaces.logs import adopt
     settings = load_settings()
     adopt(settings)
-    async with open_app(settings) as app:
+    async with open_app(settings, refreshes=True, is_brief=True) as app:
         return await registry()["readiness"].answer(app, arguments)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from testio_mcp.operations.paging import Page
 
 _NOTHING: tuple[object, ...] = (None, "", [], {})
-_OURS = ("total", "total_is_capped", "next_cursor", "as_of", "notice")
+_OURS = ("total", "total_is_capped", "next_cursor", "as_of", "not_refreshed", "notice")
 """What the product itself says of an answer; everything else may hold text by strangers."""
 
 

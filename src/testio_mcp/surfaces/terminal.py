@@ -38,14 +38,15 @@ def show(answer: Mapping[str, Any], form: Form | None = None, columns: Sequence[
         _write(json.dumps(answer, ensure_ascii=False, indent=2))
         _talk_about(answer, left_out)
         return
-    if columns and "items" in answer:
-        answer = arranged(answer, columns)
+    data = {name: value for name, value in answer.items() if name != "not_refreshed"}
+    if columns and "items" in data:
+        data = arranged(data, columns)
     if form is not None:
-        _write({"csv": exports.comma_separated, "md": exports.markdown}[form](answer, columns))
+        _write({"csv": exports.comma_separated, "md": exports.markdown}[form](data, columns))
     elif sys.stdout.isatty():
-        left_out = show_record(Console(), answer, columns=columns)
+        left_out = show_record(Console(), data, columns=columns)
     else:
-        _write(exports.tab_separated(answer, columns))
+        _write(exports.tab_separated(data, columns))
     _talk_about(answer, left_out)
 
 
@@ -82,9 +83,23 @@ def _write(text: str) -> None:
 
 
 def _talk_about(answer: Mapping[str, Any], left_out: Sequence[str]) -> None:
-    """What a page says besides its records."""
-    if "items" not in answer:
-        return
+    """What a page says besides its records, and any answer of its age."""
+    if "items" in answer:
+        _talk_about_page(answer)
+    if left_out:
+        talk(f"No room for {', '.join(left_out)}; --columns chooses, --csv has all.")
+    talk_about_age(answer)
+
+
+def talk_about_age(answer: Mapping[str, Any]) -> None:
+    """Say what could not be brought up to date for an answer."""
+    from testio_mcp.surfaces.signatures import in_commands
+
+    if note := answer.get("not_refreshed"):
+        talk(in_commands(note))
+
+
+def _talk_about_page(answer: Mapping[str, Any]) -> None:
     known = [f"{len(answer['items'])} of {_total(answer)}" if answer.get("total") is not None else ""]
     known.append(
         f"as of {plain.moment(answer['as_of'])}" if answer.get("as_of") else "not synced yet: run 'testio-mcp sync'"
@@ -92,8 +107,6 @@ def _talk_about(answer: Mapping[str, Any], left_out: Sequence[str]) -> None:
     if answer.get("next_cursor"):
         known.append(f"more with --cursor {answer['next_cursor']}")
     talk("; ".join(part for part in known if part))
-    if left_out:
-        talk(f"No room for {', '.join(left_out)}; --columns chooses, --csv has all.")
 
 
 def _total(answer: Mapping[str, Any]) -> str:

@@ -160,6 +160,7 @@ async def _products(run: Run) -> dict[int, str]:
         if not page.rejects:
             run.remove(conn, PRODUCTS, state.ACCOUNT, missing(conn, PRODUCTS, listed), "products")
         state.clear_old_letters(conn, PRODUCTS.name, state.ACCOUNT, run.started_at)
+        state.forget_gone_products(conn)
 
     done = state.Point(None, run.started_at)
     await run.store(PRODUCTS, state.ACCOUNT, page.records, page.rejects, point=done, also=remove)

@@ -135,6 +135,8 @@ async def copy_metrics(run: Run, products: Sequence[int]) -> None:
             tasks.create_task(metrics.work(batches))
     if part == "metrics" and options.since is None:
         await run.write(lambda conn: _clear_old_letters(conn, products, run.started_at))
+        if not options.product_ids:
+            await run.store(METRICS, state.ACCOUNT, (), point=state.Point(None, run.started_at))
 
 
 def _clear_old_letters(conn: Connection, products: Sequence[int], now: datetime) -> None:

@@ -3,65 +3,181 @@
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any, get_args
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from testio_mcp.app import App
 from testio_mcp.database.tables import Checkpoint, SyncRun, table_of
 from testio_mcp.errors import Conflict, TestioError
 from testio_mcp.sync.engine import SyncOptions, run_sync
 from testio_mcp.sync.progress import silent
+from testio_mcp.sync.run import Entity
 
 RETRY_AFTER = timedelta(seconds=60)
-"""How long a refresh that failed is not tried again."""
-_REFRESH = SyncOptions(only=frozenset({"tests", "bugs"}))
+"""How long a refresh that failed is not tried again; also the age from which a record that is missing refreshes."""
+_FLIGHT = "refresh"
+_LOOK_SECONDS = 0.25
+"""How often a refresh looks whether the sync of another process has ended."""
 _POINT, _RUN = table_of(Checkpoint).c, table_of(SyncRun).c
-_LAST_TRY = select(_RUN.started_at).order_by(_RUN.id.desc()).limit(1)
+_points = (
+    select(_POINT.resource, func.count(), func.count(_POINT.completed_at), func.min(_POINT.completed_at))
+    .where(_POINT.resource.in_(bindparam("needs", expanding=True)))
+    .group_by(_POINT.resource)
+)
+_last_run = select(_RUN.status, _RUN.started_at, _RUN.finished_at, _RUN.error).order_by(_RUN.id.desc()).limit(1)
 logger = logging.getLogger(__name__)
 
 
-async def refresh(app: App, needs: tuple[str, ...]) -> None:
+@dataclass(frozen=True)
+class _Look:
+    """How fresh the copy is.
+
+    `stale` is what was last read too long ago or never, the oldest of all as of `oldest` (None: never completely).
+    `until` is the moment up to which nothing is stale. `run` is the newest run of the sync.
+    """
+
+    stale: tuple[str, ...]
+    oldest: datetime | None
+    until: datetime
+    run: Any
+
+
+async def refresh(app: App, needs: tuple[str, ...], within: timedelta | None = None) -> str | None:
     """Bring what an answer needs up to date if it is too old, in the background and once for all who wait.
 
-    Waits at most the configured budget: then the stored answer serves, and its `as_of` says how old it is. Failures
-    are noted in the run and never spoil an answer.
+    Waits until the refresh is as old as the configured budget: then the stored answer serves. Returns None when all
+    is fresh, else what was not refreshed and why, in words for people. Failures are noted in the run and never spoil
+    an answer. `within` is the age that is too old, where it is not the configured one.
     """
     limit = timedelta(minutes=app.settings.refresh_after_minutes)
-    if not (app.refreshes and needs and limit and app.settings.customer_api_token):
-        return
+    if not (needs and limit):
+        return None
+    limit = min(limit, within or limit)
     now = datetime.now(UTC)
-    if now < app.fresh_until.get(needs, now) <= now + max(limit, RETRY_AFTER):  # later ones: the clock was set back
-        return
-    until = await app.store.read(lambda conn: _fresh_until(conn, needs, limit, now))
-    app.fresh_until[needs] = until
-    if until <= now:
-        task = app.single_flight("refresh", lambda: _quietly(app))
-        await asyncio.wait({task}, timeout=app.settings.refresh_budget_seconds)
+    if within is None and now < app.fresh_until.get(needs, now) <= now + limit:  # later ones: the clock was set back
+        return None
+    look = await _looked(app, needs, limit)
+    if look.stale and _may_refresh(app, look):
+        due = [name for name in look.stale if not _rests(app, name, limit, look.run)]
+        flight = app.flight(_FLIGHT)
+        if flight is None and due:
+            flight = app.single_flight(_FLIGHT, lambda: _refreshed(app, _options(look, due), due))
+        if flight is not None:
+            await app.wait_for(_FLIGHT, app.settings.refresh_budget_seconds)
+            look = await _looked(app, needs, limit)
+    return _said(app, look) if look.stale else None
 
 
-def _fresh_until(conn: Connection, needs: tuple[str, ...], limit: timedelta, now: datetime) -> datetime:
-    """Until when the copy is fresh enough, or not to be refreshed because that has just been tried; else `now`.
-
-    A moment in the future is that of a clock that was wrong: it says nothing, and keeps no copy fresh for ever.
-    """
-    statement = select(func.count(), func.count(_POINT.completed_at), func.min(_POINT.completed_at))
-    points, complete, oldest = conn.execute(statement.where(_POINT.resource.in_(needs))).one()
-    if points and points == complete and oldest <= now < oldest + limit:
-        last: datetime = oldest
-        return last + limit
-    tried: datetime | None = conn.execute(_LAST_TRY).scalar()
-    return now if tried is None or tried > now else max(now, tried + RETRY_AFTER)
+def is_refreshing(app: App) -> bool:
+    """Whether a refresh goes on in the background."""
+    return app.flight(_FLIGHT) is not None
 
 
-async def _quietly(app: App) -> None:
+async def _looked(app: App, needs: tuple[str, ...], limit: timedelta) -> _Look:
+    now = datetime.now(UTC)
+    look = await app.store.read(lambda conn: _look(conn, needs, limit, now))
+    app.fresh_until[needs] = look.until
+    return look
+
+
+def _look(conn: Connection, needs: tuple[str, ...], limit: timedelta, now: datetime) -> _Look:
+    """How fresh the copy of `needs` is; a moment in the future is that of a clock that was wrong: it says nothing."""
+    found = {row[0]: row[1:] for row in conn.execute(_points, {"needs": list(needs)})}
+    read_at: dict[str, datetime | None] = {}
+    for name in needs:
+        points, complete, oldest = found.get(name, (0, -1, None))
+        read_at[name] = oldest if points == complete else None
+    stale = tuple(name for name, at in read_at.items() if at is None or not at <= now < at + limit)
+    moments = [at for at in read_at.values() if at is not None and at <= now]
+    oldest = min(moments) if len(moments) == len(needs) else None
+    until = oldest + limit if oldest and not stale else now
+    return _Look(stale, oldest, until, conn.execute(_last_run).first())
+
+
+def _may_refresh(app: App, look: _Look) -> bool:
+    """Whether a refresh may run at all; a first copy is not begun by a program that ends with its answer."""
+    lasts = not app.is_brief or look.oldest is not None
+    return app.refreshes and lasts and app.settings.customer_api_token is not None
+
+
+def _rests(app: App, name: str, limit: timedelta, run: Any) -> bool:
+    """Whether a resource has just been tried: by this process, or by a run of any process that did not succeed."""
+    tried, succeeded = app.tried.get(name, (0.0, False))
+    rest = limit if succeeded else RETRY_AFTER
+    if tried and time.monotonic() - tried < rest.total_seconds():
+        return True
+    if run is None or run.status not in ("failed", "interrupted"):
+        return False
+    ended, now = run.finished_at or run.started_at, datetime.now(UTC)
+    return bool(ended <= now < ended + RETRY_AFTER)
+
+
+def _options(look: _Look, due: Collection[str]) -> SyncOptions:
+    """What to copy: what is too old, or everything where nothing was copied yet."""
+    only: frozenset[Entity] = frozenset(name for name in get_args(Entity) if name in due)
+    return SyncOptions(only=frozenset() if look.run is None else only)
+
+
+async def _refreshed(app: App, options: SyncOptions, due: Collection[str]) -> None:
+    tried, succeeded = time.monotonic(), False
     try:
-        await run_sync(app, _REFRESH, silent)
+        await run_sync(app, options, silent)
+        succeeded = True
     except Conflict:
-        logger.debug("Another process is syncing already.")
+        await _others_end(app)
+        return
     except TestioError as error:
         logger.warning("The refresh failed: %s", error)
+        tried = time.monotonic()
+    app.tried.update(dict.fromkeys(due, (tried, succeeded)))
+
+
+async def _others_end(app: App) -> None:
+    """Wait until the sync that runs already has ended: what it copies is fresh enough."""
+    while await app.store.read(_is_running):  # noqa: ASYNC110 - another process ends it
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _is_running(conn: Connection) -> bool:
+    run = conn.execute(_last_run).first()
+    return run is not None and run.status == "running"
+
+
+def _said(app: App, look: _Look) -> str:
+    """What was not refreshed and why, in a line."""
+    age = "" if look.oldest is None else f" ({_age(datetime.now(UTC) - look.oldest)} old)"
+    never = "" if look.oldest else " Part of it was never copied completely."
+    return f"Not refreshed: {', '.join(look.stale)}{age}.{never} {_reason(app, look)}"
+
+
+def _reason(app: App, look: _Look) -> str:
+    if app.settings.customer_api_token is None:
+        return "No API token is configured. Set TESTIO_CUSTOMER_API_TOKEN."
+    if app.is_brief and (is_refreshing(app) or look.oldest is None):
+        return "sync_data copies all of it, however long it takes."
+    if is_refreshing(app):
+        return "A refresh goes on in the background; ask again in a moment."
+    status = look.run.status if look.run else None
+    if status == "failed" and look.run.error:
+        return str(look.run.error)
+    if status == "running":
+        return "A sync is under way; ask again when it has ended."
+    if status == "interrupted":
+        return "The last sync was interrupted; sync_data goes on with it."
+    return "list_problems tells what could not be copied; sync_data tries it again."
+
+
+def _age(age: timedelta) -> str:
+    """An age in words, rounded down: `16 min`, `3 h`, `2 days`."""
+    minutes = int(age.total_seconds() // 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // (24 * 60)} days"
 
 
 async def watch(app: App, every: float, options: SyncOptions, after: Callable[[], Awaitable[None]]) -> None:

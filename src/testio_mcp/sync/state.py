@@ -15,6 +15,7 @@ from testio_mcp.database.tables import (
     Checkpoint,
     DeadLetter,
     Execution,
+    Product,
     RejectReason,
     Section,
     SyncRun,
@@ -40,6 +41,7 @@ POSITION = "position "
 _RUN, _POINT, _LETTER = table_of(SyncRun), table_of(Checkpoint), table_of(DeadLetter)
 _TEST, _BUG, _PAUSE = table_of(Test), table_of(Bug), table_of(ApiPause)
 _REASON, _SECTION, _EXECUTION = table_of(RejectReason), table_of(Section), table_of(Execution)
+_PRODUCT = table_of(Product)
 
 
 def begin_run(conn: Connection, mode: str, now: datetime) -> int:
@@ -83,6 +85,12 @@ def save_checkpoint(conn: Connection, resource: str, product_id: int, point: Poi
     """Store how far a listing has come, in the transaction that stores its records."""
     values = {"next_page": point.next_page, "completed_at": point.completed_at}
     upsert(conn, _POINT, [{"resource": resource, "product_id": product_id, **values}])
+
+
+def forget_gone_products(conn: Connection) -> None:
+    """Remove the checkpoints of products that are gone: nothing is as old as the last look at them."""
+    gone = select(_PRODUCT.c.id).where(_PRODUCT.c.gone_at.is_not(None))
+    conn.execute(delete(_POINT).where(_POINT.c.product_id.in_(gone)))
 
 
 def save_rejects(conn: Connection, resource: str, product_id: int, rejects: Iterable[Reject], now: datetime) -> None:

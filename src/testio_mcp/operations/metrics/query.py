@@ -78,7 +78,7 @@ def scope_of(question: Question) -> str:
     "/metrics",
     command="metrics",
     toolset="numbers",
-    needs=("tests", "bugs"),
+    needs=("features", "tests", "bugs", "executions"),
     examples=(
         {"metrics": ["bug_count", "rejection_rate"], "by": ["product"]},
         {"metrics": ["test_count", "bugs_per_test"], "by": ["month"], "filters": ["severity=critical"]},

@@ -27,7 +27,7 @@ PERIOD = "last 90 days"
     "/reports/quality",
     command="report quality",
     toolset="numbers",
-    needs=("tests", "bugs"),
+    needs=("features", "tests", "bugs", "executions"),
     examples=({"period": "this year"},),
 )
 def quality_report(
