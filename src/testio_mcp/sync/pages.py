@@ -108,14 +108,21 @@ async def read_tests(api: CustomerApi, product_id: int, number: int) -> Listed:
 async def read_page(api: CustomerApi, fetch: Fetch[T], number: int, size: int) -> Page[T]:
     """One page of a list; a record that breaks it becomes a reject named by its position.
 
-    Raises `ApiError` when the API as a whole does not answer, or nothing of the page.
+    Raises `ApiError` when the API as a whole does not answer, or nothing of this page and of the next one.
     """
 
     async def read(part: tuple[int, int]) -> Page[T]:
         return await fetch(*part)
 
     parts = _Parts(api, read, _smaller)
-    await parts.take([(number, size)])
+    try:
+        await parts.take([(number, size)])
+    except BROKEN:
+        beside = _Parts(api, read, _smaller)
+        await beside.take([(number + 1, size)])
+        # The list can be read there, so it is the records of this page that break it, each of them.
+        parts = _Parts(api, read, _smaller, good=[Page([], [], 0)])
+        await parts.take([(number, size)])
     rejects = [Reject(f"{POSITION}{place}", error.message, None) for (place, _), error in parts.bad]
     return joined([*parts.good, Page([], rejects, len(rejects))])
 

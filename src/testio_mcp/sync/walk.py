@@ -52,6 +52,8 @@ class Walk:
                 state.letters(conn, TESTS.name, self._product_id),
             )
         )
+        if f"product {self._product_id}" in letters:
+            point = state.Point(None, point.completed_at)  # where a walk found no way on, it would not again
         is_whole = point.completed_at is None or self._run.options.full
         if is_whole or not await self._newest(point, letters):
             await self._everything(point)
@@ -112,7 +114,9 @@ class Walk:
                 else max(1, min(_WINDOWS[min(window, len(_WINDOWS) - 1)], (expected or 2**31) - number + 1))
             )
             for listed in await self._fetch(range(number, number + width)):
-                if not listed.page.count or listed.ids == previous:
+                if isinstance(listed, BaseException):
+                    raise listed
+                if not listed.page.count or listed.ids == previous != []:
                     return listed.number - start
                 tally = await self._store(listed.page, state.Point(listed.number + 1, point.completed_at))
                 if listed.is_last or self._is_past(listed.page) or (stop_early and not (tally.new or tally.changed)):
@@ -127,8 +131,10 @@ class Walk:
         ends = [record.end_at for record in page.records]
         return since is not None and all(end is not None and end < since for end in ends)
 
-    async def _fetch(self, numbers: Iterable[int]) -> list[Listed]:
-        return await asyncio.gather(*(read_tests(self._run.api, self._product_id, number) for number in numbers))
+    async def _fetch(self, numbers: Iterable[int]) -> list[Listed | BaseException]:
+        """Several pages at a time; one that cannot be read is an error in its place, and those before it count."""
+        pages = (read_tests(self._run.api, self._product_id, number) for number in numbers)
+        return await asyncio.gather(*pages, return_exceptions=True)
 
     async def _store(self, page: Page[TestPayload], point: state.Point) -> Tally:
         log_new = point.completed_at is not None
