@@ -6,7 +6,6 @@ A trace of its system calls shows in which order bytes reached the files and wha
 and makes of any moment the files that a loss of power would leave.
 """
 
-import asyncio
 import os
 import random
 import re
@@ -26,17 +25,17 @@ ROWS = 3
 _SECTOR = 512
 
 
-async def commit(path: Path, level: str) -> None:
+def commit(path: Path, level: str) -> None:
     """Commit one transaction after the other: rows, and how many there are."""
     pragmas = [f"PRAGMA synchronous={level}" if "synchronous" in line else line for line in engines._PRAGMAS]
     engines._PRAGMAS = (*pragmas, "PRAGMA wal_autocheckpoint=12")  # type: ignore[assignment]
-    engine = engines.create_async_engine_for_sqlite(path)
+    engine = engines.create_sqlite_writer(path)
     for number in range(1, TRANSACTIONS + 1):
-        async with engine.begin() as connection:
+        with engine.begin() as connection:
             for row in range(ROWS):
                 values = {"id": number * ROWS + row, "body": "x" * random.Random(number).randint(10, 3000)}
-                await connection.execute(text("INSERT INTO record (id, body) VALUES (:id, :body)"), values)
-            await connection.execute(text("UPDATE progress SET transactions = :n"), {"n": number})
+                connection.execute(text("INSERT INTO record (id, body) VALUES (:id, :body)"), values)
+            connection.execute(text("UPDATE progress SET transactions = :n"), {"n": number})
         os.write(1, f"stored {number}\n".encode())
     # Ends as a loss of power would: nothing is closed.
     os._exit(0)
@@ -149,4 +148,4 @@ def _data(call: re.Match[str]) -> bytes:
 
 
 if __name__ == "__main__":
-    asyncio.run(commit(Path(sys.argv[1]), sys.argv[2]))
+    commit(Path(sys.argv[1]), sys.argv[2])

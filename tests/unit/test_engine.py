@@ -59,9 +59,11 @@ async def _people(engine: AsyncEngine) -> int:
     ("pragma", "expected"),
     [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("busy_timeout", BUSY_TIMEOUT_MS)],
 )
-async def test_writer_settings(engine: AsyncEngine, pragma: str, expected: object) -> None:
+async def test_writer_settings(sqlite_file: Path, engine: AsyncEngine, pragma: str, expected: object) -> None:
     async with engine.connect() as connection:
         assert (await connection.execute(text(f"PRAGMA {pragma}"))).scalar() == expected
+    async with PersistentCache(sqlite_file) as store:
+        assert await store.write(lambda c: c.execute(text(f"PRAGMA {pragma}")).scalar()) == expected
 
 
 @pytest.mark.parametrize(("pragma", "expected"), [("query_only", 1), ("busy_timeout", BUSY_TIMEOUT_MS)])
