@@ -1,6 +1,7 @@
 """What people see in a terminal: tables, details, progress bars. Data goes to stdout, talk to stderr."""
 
 import json
+import re
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from testio_mcp.sync.progress import Progress, Report
 
 Form = Literal["json", "csv", "md"]
+# JSON may hold these as they are, and a terminal obeys some of them.
+_STEERS = re.compile("[\x7f-\x9f]")
 _SAID = frozenset({"items", "total", "total_is_capped", "next_cursor", "as_of"})
 
 
@@ -35,7 +38,7 @@ def show(answer: Mapping[str, Any], form: Form | None = None, columns: Sequence[
     """
     left_out: list[str] = []
     if form == "json":
-        _write(json.dumps(answer, ensure_ascii=False, indent=2))
+        _write(_STEERS.sub(_escaped, json.dumps(answer, ensure_ascii=False, indent=2)))
         _talk_about(answer, left_out)
         return
     data = {name: value for name, value in answer.items() if name != "not_refreshed"}
@@ -48,6 +51,10 @@ def show(answer: Mapping[str, Any], form: Form | None = None, columns: Sequence[
     else:
         _write(exports.tab_separated(data, columns))
     _talk_about(answer, left_out)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def show_report(answer: Mapping[str, Any], form: Form | None = None) -> None:

@@ -19,6 +19,7 @@ from testio_mcp.sync.removal import Missing, mark_gone
 from testio_mcp.sync.resources import Resource
 from testio_mcp.sync.rows import Scope
 from testio_mcp.sync.writer import Tally, store_records
+from testio_mcp.texts import visible
 
 T = TypeVar("T")
 _BUSY_WAITS = 11
@@ -102,8 +103,8 @@ class Run:
                 return done
 
     async def tell(self, resource: str, product: str, done: int, total: int | None = None) -> None:
-        """Tell how far a step has come."""
-        await self._report(Progress(resource, product, done, total))
+        """Tell how far a step has come; a product's name is text by strangers, and told on one line."""
+        await self._report(Progress(resource, " ".join(visible(product).split()), done, total))
 
     async def store(
         self,
