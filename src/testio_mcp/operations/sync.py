@@ -1,11 +1,12 @@
 """Bringing the copy up to date."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Annotated, get_args
 
 from pydantic import Field
 
 from testio_mcp.app import App
+from testio_mcp.errors import BadInput
 from testio_mcp.operations.arguments import AsList, Ids
 from testio_mcp.operations.periods import Period, bounds
 from testio_mcp.operations.registry import operation
@@ -34,6 +35,8 @@ async def sync_data(
     Nothing is written to Test IO. Use it when get_status shows an old copy; list_changes then tells what changed.
     """
     moment = bounds(Period(since, None), app.settings.zone)[0]
+    if moment is not None and moment > datetime.now(UTC):
+        raise BadInput(f"since: {since} has not come yet.", "Give a day that has.")
     options = SyncOptions(tuple(product_ids), full, moment, frozenset(only), accept_deletions)
     if dry_run:
         return await plan_sync(app, options)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from testio_mcp import __version__
-from testio_mcp.errors import ApiError, TestioError
+from testio_mcp.errors import ApiError, AuthFailed, BadInput, NotFound, TestioError, TokenMissing
 from testio_mcp.surfaces.account import importing, registry
 from testio_mcp.surfaces.commands import database, run_commands
 from testio_mcp.surfaces.logs import adopt, log_to_stderr
@@ -128,7 +128,7 @@ def _global_options(
 def _command_of(operation: "Operation") -> Any:
     def answer(wish: Wish) -> None:
         if wish.mode == "watch":
-            asyncio.run(_watch(operation, wish.arguments))
+            asyncio.run(_watch(operation, wish))
             return
         if is_report(operation):
             _report(operation, wish)
@@ -162,11 +162,16 @@ def _report(operation: "Operation", wish: Wish) -> None:
         talk_about_age(answer)
 
 
-async def _watch(operation: "Operation", arguments: Mapping[str, object]) -> None:
-    """Sync until somebody ends it; each run is shown on stdout, a failed one on stderr."""
+async def _watch(operation: "Operation", wish: Wish) -> None:
+    """Sync until somebody ends it; each run is shown on stdout, a failed one on stderr.
+
+    Raises what the next run could not do better: `BadInput`, `NotFound`, and a token that is missing or refused.
+    """
     while True:
         try:
-            show(await _ask(operation, arguments))
+            show(await _ask(operation, wish.arguments), wish.form)
+        except (BadInput, NotFound, TokenMissing, AuthFailed):
+            raise
         except TestioError as error:
             talk(in_commands(f"{error.message} {error.next_step}"))
         await asyncio.sleep(WATCH_SECONDS * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load, hides nothing

@@ -6,7 +6,7 @@ Values stay text here. The operation validates them, so that an error reads the 
 import inspect
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
@@ -96,7 +96,7 @@ def command(operation: "Operation", run: Callable[[Wish], None]) -> Callable[...
             if forms:
                 raise BadInput(f"--{forms[0]} and --output exclude each other.", "The end of the name says the kind.")
             arguments = whole(operation, arguments)
-        mode = next((mode for mode in modes if given[f"as_{mode}"]), None)
+        mode = _mode([mode for mode in modes if given[f"as_{mode}"]], arguments)
         run(Wish(arguments, forms[0] if forms else None, tuple(columns), mode, more))
 
     parameters = [_parameter(name, field) for name, field in fields.items()]
@@ -110,6 +110,17 @@ def command(operation: "Operation", run: Callable[[Wish], None]) -> Callable[...
     call.__signature__ = signature  # type: ignore[attr-defined]
     call.__annotations__ = {parameter.name: parameter.annotation for parameter in signature.parameters.values()}
     return call
+
+
+def _mode(chosen: Sequence[str], arguments: Mapping[str, object]) -> str | None:
+    """The way to run that was chosen. Raises `BadInput` beside another one, or arguments that it makes nothing of."""
+    if not chosen:
+        return None
+    idle = [name for name in arguments if chosen[0] == "status" or name == "dry_run"]
+    others = [*chosen[1:], *map(_dashed, idle)]
+    if others:
+        raise BadInput(f"--{chosen[0]} and --{others[0]} exclude each other.", "Leave one of them out.")
+    return chosen[0]
 
 
 def in_commands(text: str) -> str:

@@ -4,7 +4,7 @@ import json
 import re
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console, RenderableType
@@ -17,7 +17,10 @@ from testio_mcp.surfaces.columns import arranged
 from testio_mcp.surfaces.grids import grid, natural_width
 
 if TYPE_CHECKING:
-    from testio_mcp.sync.progress import Progress, Report
+    from rich.progress import Progress, TaskID
+
+    from testio_mcp.sync.progress import Progress as Step
+    from testio_mcp.sync.progress import Report
 
 Form = Literal["json", "csv", "md"]
 # JSON may hold these as they are, and a terminal obeys some of them.
@@ -164,42 +167,74 @@ def _shown(value: object) -> str:
 async def progress() -> AsyncIterator["Report"]:
     """Show the progress of a sync on stderr: bars on a terminal, a line per finished step when piped."""
     if not sys.stderr.isatty():
-        async with _lines() as report_lines:
+        with _lines() as report_lines:
             yield report_lines
         return
     from rich import progress as rich_progress
+    from rich.table import Column
 
     columns = (
-        rich_progress.TextColumn("{task.description}", markup=False),
-        rich_progress.BarColumn(),
-        rich_progress.MofNCompleteColumn(),
-        rich_progress.TimeElapsedColumn(),
+        rich_progress.TextColumn(
+            "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=2)
+        ),
+        rich_progress.BarColumn(None, table_column=Column(ratio=1)),
+        rich_progress.MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        rich_progress.TimeElapsedColumn(table_column=Column(no_wrap=True)),
     )
-    with rich_progress.Progress(*columns, console=Console(stderr=True)) as bars:
-        tasks: dict[tuple[str, str], Any] = {}
-
-        async def report(step: "Progress") -> None:
-            key = (step.product, step.resource)
-            if key not in tasks:
-                tasks[key] = bars.add_task(" ".join(filter(None, key)), total=None)
-            bars.update(tasks[key], completed=step.done, total=step.total)
-
-        yield report
+    with rich_progress.Progress(*columns, console=Console(stderr=True), expand=True) as bars:
+        yield _Bars(bars).report
 
 
-@asynccontextmanager
-async def _lines() -> AsyncIterator["Report"]:
-    last: dict[str, Progress] = {}
+class _Bars:
+    """A bar per step, as many as the terminal has room for: those that ended make room for others, as lines."""
+
+    def __init__(self, bars: "Progress") -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+        self._ended: set[str] = set()
+
+    async def report(self, step: "Step") -> None:
+        """Move a bar forward."""
+        what = _step(step)
+        if what in self._ended:
+            return
+        if what not in self._tasks:
+            self._tasks[what] = self._bars.add_task(what, total=None, is_whole=not step.product)
+        self._bars.update(self._tasks[what], completed=step.done, total=step.total)
+        self._make_room(self._bars.console.height - 1)
+
+    def _make_room(self, room: int) -> None:
+        tasks = self._bars.tasks
+        for task in [task for task in tasks if task.finished][: max(0, len(tasks) - room)]:
+            self._bars.console.print(Text(f"{task.description}: {task.completed}"))
+            self._bars.remove_task(self._tasks.pop(task.description))
+            self._ended.add(task.description)
+        tasks = self._bars.tasks
+        room -= sum(task.fields["is_whole"] for task in tasks)
+        for place, task in enumerate(task for task in tasks if not task.fields["is_whole"]):
+            self._bars.update(task.id, visible=place < room)
+
+
+def _step(step: "Step") -> str:
+    return plain.cell(f"{step.product} {step.resource}".strip())
+
+
+@contextmanager
+def _lines() -> Iterator["Report"]:
+    """A line when a step ends, and at the end for those that did not."""
+    last: dict[str, int] = {}
+    said: set[str] = set()
 
     def say(what: str) -> None:
-        talk(f"{what}: {last.pop(what).done}")
+        said.add(what)
+        talk(f"{what}: {last[what]}")
 
-    async def report(step: "Progress") -> None:
-        what = f"{step.product} {step.resource}".strip()
-        last[what] = step
-        if step.total is not None and step.done >= step.total:
+    async def report(step: "Step") -> None:
+        what = _step(step)
+        last[what] = step.done
+        if what not in said and step.total is not None and step.done >= step.total:
             say(what)
 
     yield report
-    for what in list(last):
+    for what in last.keys() - said:
         say(what)

@@ -48,10 +48,12 @@ async def _copy(run: Run, still_open: Sequence[state.OpenExecution]) -> None:
     )
     start = point.next_page or 1
     is_whole = point.completed_at is None or run.options.full or any(key != _LIST for key in letters)
+    done = 0
     if is_whole:
-        await _pages(run, point, start, stop_early=False)
+        done, _ = await _pages(run, point, start, stop_early=False)
     if start > 1 or not is_whole:
-        seen = await _pages(run, point, 1, stop_early=True)
+        newest, seen = await _pages(run, point, 1, stop_early=True)
+        done += newest
         unseen = [item for item in still_open if item.id not in seen]
         await _refresh(run, [] if is_whole else unseen)
 
@@ -62,12 +64,14 @@ async def _copy(run: Run, still_open: Sequence[state.OpenExecution]) -> None:
         state.save_checkpoint(conn, EXECUTIONS.name, state.ACCOUNT, state.Point(None, run.started_at))
 
     await run.write(finish)
+    await run.tell(EXECUTIONS.name, "", done, done)
 
 
-async def _pages(run: Run, point: state.Point, number: int, *, stop_early: bool) -> set[int]:
+async def _pages(run: Run, point: state.Point, number: int, *, stop_early: bool) -> tuple[int, set[int]]:
     """Copy pages from `number` on; the total that comes with each page says how many may be read at a time.
 
-    With `stop_early`, up to the first page that holds nothing new, and it returns the ids that it met.
+    Returns how many executions there were. With `stop_early` it reads up to the first page that holds nothing new,
+    and returns their ids as well.
     """
     done, width, previous = 0, 1, [0]
     seen: set[int] = set()
@@ -81,14 +85,14 @@ async def _pages(run: Run, point: state.Point, number: int, *, stop_early: bool)
         ):
             ids = [record.id for record in page.records]
             if not page.count or ids == previous:
-                return seen
+                return done, seen
             after = None if stop_early else state.Point(place + 1, point.completed_at)
             tally = await _store(run, page, after, is_first=point.completed_at is None)
             done += page.count
-            await run.tell(EXECUTIONS.name, "", done, page.record_count)
+            await run.tell(EXECUTIONS.name, "", done, None if stop_early else page.record_count)
             seen.update(ids if stop_early else ())
             if page.count != EXECUTIONS_PER_PAGE or (stop_early and not (tally.new or tally.changed)):
-                return seen
+                return done, seen
             previous, total = ids, page.record_count or 0
         number += width
         width = 1 if stop_early else max(1, min(_WORKERS, -(-total // EXECUTIONS_PER_PAGE) - number + 1))

@@ -64,6 +64,7 @@ class Walk:
         if self._run.options.since is None:
             done = state.Point(None, self._run.started_at)
             await self._run.write(lambda conn: state.save_checkpoint(conn, TESTS.name, self._product_id, done))
+        await self._run.tell(TESTS.name, self._name, len(self._seen), len(self._seen))
 
     async def _newest(self, point: state.Point, letters: Iterable[str]) -> bool:
         """Read the newest pages; False when a dead letter without an id wants the whole list to be read again."""
