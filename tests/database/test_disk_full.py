@@ -1,6 +1,7 @@
 """A disk that is full: one clear error, nothing half stored, reads go on, and all is well once there is room."""
 
 import asyncio
+import json
 import os
 import resource
 import shutil
@@ -86,6 +87,8 @@ async def test_a_sync_on_a_full_disk(disk: Disk, sqlite_file: Path, canary: str)
     shutil.copy(sqlite_file, disk.path)
     async with serve_sandbox(World(seed=1, products=1, tests_per_product=12, bugs_per_test=4), token=canary) as api:
         disk.environment = {"TESTIO_CUSTOMER_API_BASE_URL": api.url, "TESTIO_CUSTOMER_API_TOKEN": canary}
+        first = await asyncio.to_thread(disk.run, "sync", "--only", "features")
+        assert first.code == 0, first.err
         disk.fill()
         failed = await asyncio.to_thread(disk.run, "sync")
         assert (failed.code, failed.out) == (1, "")
@@ -94,7 +97,10 @@ async def test_a_sync_on_a_full_disk(disk: Disk, sqlite_file: Path, canary: str)
         assert str(disk.path) in errors[0]
         with reading(disk.path) as conn:
             assert find_damage(conn, HEAD) == []
-            assert conn.exec_driver_sql("SELECT status FROM sync_run").all() in ([], [("failed",)], [("running",)])
+            ended = conn.exec_driver_sql("SELECT status FROM sync_run WHERE id > 1").all()
+            assert ended in ([], [("failed",)], [("running",)])
+        listed = await asyncio.to_thread(disk.run, "products", "list", "--json")
+        assert (listed.code, len(json.loads(listed.out)["items"])) == (0, 1), listed.err
         backup = await asyncio.to_thread(disk.run, "db", "backup")
         assert (backup.code, backup.err.count("\n")) == (1, 1)
         assert not list((disk.path.parent / "backups").glob("*"))

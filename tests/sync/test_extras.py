@@ -1,9 +1,11 @@
 """What stands beside tests and bugs."""
 
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
+from testio_mcp.app import App
 from testio_mcp.errors import RateLimited
 from testio_mcp.sandbox import World
 from testio_mcp.sync.lock import Lease, sync_lock
@@ -197,6 +199,12 @@ async def test_a_long_pause_is_kept_across_runs(account: Account) -> None:
 
     (pause,) = await account.rows("api_pause")
     assert pause["until"] > datetime.now(UTC) + timedelta(seconds=800)
+    async with AsyncExitStack() as closing:
+        anew = Account(account.world, account.sandbox, App(account.app.settings, account.store, closing))
+        with pytest.raises(RateLimited) as caught:
+            await anew.sync()
+    assert 800 < caught.value.retry_after <= 900
+    assert account.sandbox.requests == []
 
 
 async def test_departures_from_the_reference_are_counted(account: Account) -> None:

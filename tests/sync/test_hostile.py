@@ -135,10 +135,24 @@ async def test_a_failed_walk_resumes_where_it_was(account: Account) -> None:
     (point,) = await account.rows("checkpoint", resource="tests", product_id=product)
     assert (point["next_page"], point["completed_at"]) == (2, None)
     account.sandbox.faults.clear()
+    account.sandbox.requests.clear()
 
     assert (await account.sync()).status == "completed"
 
     assert await account.counts() == account.truth()
+    path = f"/products/{product}/exploratory_tests"
+    first = next(request for request in account.sandbox.requests if request.path == path)
+    assert first.query["page"] == "2"
+
+
+async def test_nothing_of_a_page_for_people_is_kept(account: Account) -> None:
+    account.break_with("html", LIST)
+
+    assert (await account.sync()).status == "incomplete"
+
+    kept = repr([await account.rows(table) for table in ("dead_letter", "sync_run", "drift", "test")])
+    assert "a web page in place of JSON" in kept
+    assert not {word for word in ("Maintenance", "Back soon", "DOCTYPE") if word in kept}
 
 
 async def test_no_secret_of_an_environment_is_stored(account: Account) -> None:
