@@ -107,6 +107,10 @@ class CustomerApi:
         """All products of the account."""
         return await self._page(Request("GET", "products"), "products", parse_product)
 
+    async def get_product(self, product_id: int) -> ProductPayload:
+        """One product."""
+        return await self._one(Request("GET", f"products/{product_id}"), "product", parse_product)
+
     async def list_features(self, product_id: int) -> Page[FeaturePayload]:
         """All features of a product, in sections or not, with their user stories."""
         request = Request("GET", f"products/{product_id}/features", WITH_STORIES)

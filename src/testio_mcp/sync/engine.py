@@ -9,16 +9,26 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Connection, select
 
 from testio_mcp.api.client import CustomerApi
-from testio_mcp.api.payloads import Reject
+from testio_mcp.api.payloads import Page, ProductPayload, Reject
 from testio_mcp.app import App
 from testio_mcp.database.search import tidy
 from testio_mcp.database.tables import Feature, SyncRun, table_of
-from testio_mcp.errors import ApiError, ApiUnreachable, NotFound, RateLimited, TestioError
+from testio_mcp.errors import (
+    ApiError,
+    ApiNotFound,
+    ApiUnavailable,
+    ApiUnreachable,
+    BadPayload,
+    NotFound,
+    RateLimited,
+    TestioError,
+)
 from testio_mcp.sync import state
 from testio_mcp.sync.bugs import copy_bugs
 from testio_mcp.sync.executions import copy_executions
 from testio_mcp.sync.extras import copy_metrics, copy_reasons, copy_settings
 from testio_mcp.sync.lock import sync_lock
+from testio_mcp.sync.pages import BROKEN
 from testio_mcp.sync.plan import Planned, plan
 from testio_mcp.sync.progress import Report
 from testio_mcp.sync.removal import missing
@@ -28,6 +38,8 @@ from testio_mcp.sync.run import Run, SyncOptions
 from testio_mcp.sync.walk import FATAL, Walk
 
 __all__ = ["SyncOptions", "SyncSummary", "plan_sync", "run_sync"]
+_IN_VAIN = 3
+"""How many products are asked for by id before the API itself is taken to be at fault."""
 
 
 class SyncSummary(BaseModel):
@@ -153,7 +165,10 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 async def _products(run: Run) -> dict[int, str]:
-    page = await run.api.list_products()
+    try:
+        page, known = await run.api.list_products(), dict[int, str]()
+    except (ApiUnavailable, BadPayload) as error:
+        page, known = await _one_by_one(run, error)
     listed = {record.id for record in page.records}
 
     def remove(conn: Connection) -> None:
@@ -162,10 +177,10 @@ async def _products(run: Run) -> dict[int, str]:
         state.clear_old_letters(conn, PRODUCTS.name, state.ACCOUNT, run.started_at)
         state.forget_gone_products(conn)
 
-    done = state.Point(None, run.started_at)
+    done = None if known else state.Point(None, run.started_at)
     await run.store(PRODUCTS, state.ACCOUNT, page.records, page.rejects, point=done, also=remove)
     await run.tell(PRODUCTS.name, "", len(page.records), len(page.records))
-    names = {record.id: record.name or f"Product {record.id}" for record in page.records}
+    names = known | {record.id: record.name or f"Product {record.id}" for record in page.records}
     for product_id in run.options.product_ids:
         if product_id not in names:
             raise NotFound(f"The account lists no product {product_id}.", "list_products shows the ids.")
@@ -173,14 +188,34 @@ async def _products(run: Run) -> dict[int, str]:
     return {product_id: names[product_id] for product_id in wanted}
 
 
+async def _one_by_one(run: Run, error: ApiError) -> tuple[Page[ProductPayload], dict[int, str]]:
+    """The known products, asked for by id where one of them breaks their list, and their names of before.
+
+    Raises `error` when none is known yet, or the API gives none of them.
+    """
+    known = await run.read(state.product_names)
+    records: list[ProductPayload] = []
+    rejects = [Reject("list of products", error.message, None)]
+    for product_id in known:
+        try:
+            records.append(await run.api.get_product(product_id))
+        except (ApiNotFound, ApiUnavailable, BadPayload) as failure:
+            rejects.append(Reject(str(product_id), failure.message, None))
+            if not records and len(rejects) > _IN_VAIN:
+                break
+    if not records:
+        raise error
+    return Page(records, rejects, len(records)), known
+
+
 async def _product(run: Run, product_id: int, name: str) -> None:
     """Copy what belongs to a product; when the API refuses it, the other products go on."""
     try:
         if run.options.wants("features"):
             await _features(run, product_id)
+        await copy_settings(run, product_id)
         if run.options.wants("tests"):
             await Walk(run, product_id, name).walk()
-        await copy_settings(run, product_id)
     except (*FATAL, ApiUnreachable):
         raise
     except ApiError as error:
@@ -191,7 +226,12 @@ async def _product(run: Run, product_id: int, name: str) -> None:
 
 
 async def _features(run: Run, product_id: int) -> None:
-    page = await run.api.list_features(product_id)
+    try:
+        page = await run.api.list_features(product_id)
+    except (*BROKEN, ApiNotFound) as error:
+        await run.api.check(error)
+        await run.store(FEATURES, product_id, (), [Reject("list of features", error.message, None)])
+        return
     listed = {record.id for record in page.records}
     stories = {story.id for record in page.records for story in record.user_stories if story.id is not None}
 

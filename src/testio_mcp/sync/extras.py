@@ -14,7 +14,7 @@ from testio_mcp.database.tables import RejectReason, table_of
 from testio_mcp.errors import ApiError, ApiForbidden, ApiNotFound, ApiUnreachable
 from testio_mcp.sync import state
 from testio_mcp.sync.case_results import CASE_TEST, CaseResults, read_results, store_results
-from testio_mcp.sync.pages import joined
+from testio_mcp.sync.pages import BROKEN, joined
 from testio_mcp.sync.removal import missing
 from testio_mcp.sync.resources import ENVIRONMENTS, METRICS, TEMPLATES, TESTS, Resource
 from testio_mcp.sync.run import Entity, Run, SyncOptions
@@ -75,6 +75,10 @@ async def _slow_list(
         page, is_whole = await fetch()
     except (ApiNotFound, ApiForbidden):
         page, is_whole = Page([], [], 0), False  # the account has no such list
+    except BROKEN as error:
+        await run.api.check(error)
+        await run.store(resource, product_id, (), [Reject(f"list of {resource.name}", error.message, None)])
+        return
     listed = {record.id for record in page.records}
 
     def finish(conn: Connection) -> None:

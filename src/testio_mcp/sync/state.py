@@ -88,9 +88,10 @@ def save_checkpoint(conn: Connection, resource: str, product_id: int, point: Poi
 
 
 def forget_gone_products(conn: Connection) -> None:
-    """Remove the checkpoints of products that are gone: nothing is as old as the last look at them."""
+    """Remove the checkpoints and dead letters of products that are gone: nobody asks for them any more."""
     gone = select(_PRODUCT.c.id).where(_PRODUCT.c.gone_at.is_not(None))
     conn.execute(delete(_POINT).where(_POINT.c.product_id.in_(gone)))
+    conn.execute(delete(_LETTER).where(_LETTER.c.product_id.in_(gone)))
 
 
 def save_rejects(conn: Connection, resource: str, product_id: int, rejects: Iterable[Reject], now: datetime) -> None:
@@ -177,6 +178,12 @@ def known_tests(conn: Connection, test_ids: Collection[int]) -> set[int]:
     """Those of the tests that are in the store."""
     found = select(_TEST.c.id).where(_TEST.c.id.in_(bindparam("ids", expanding=True)))
     return {row[0] for row in conn.execute(found, {"ids": list(test_ids)})}
+
+
+def product_names(conn: Connection) -> dict[int, str]:
+    """The products of the store, by id."""
+    found = select(_PRODUCT.c.id, _PRODUCT.c.name).where(_PRODUCT.c.gone_at.is_(None)).order_by(_PRODUCT.c.id)
+    return {row[0]: row[1] for row in conn.execute(found)}
 
 
 def mutable_tests(conn: Connection, product_id: int) -> list[int]:
