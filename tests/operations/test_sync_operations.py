@@ -1,5 +1,7 @@
 """Changes, problems, status and plans."""
 
+from typing import Any
+
 import pytest
 
 from testio_mcp.errors import BadInput, NotFound
@@ -116,7 +118,7 @@ async def test_the_status_counts_what_the_lists_count(account: Account) -> None:
 
 async def test_a_dry_run_asks_nothing_and_estimates_well(account: Account) -> None:
     first = await ask(account, "sync_data", dry_run=True)
-    assert [step.step for step in first.planned] == ["products", "bugs", "metrics", "everything"]
+    assert [step.step for step in first.planned] == ["products", "everything"]
     assert account.sandbox.requests == []
     await account.sync()
     account.sandbox.requests.clear()
@@ -125,3 +127,29 @@ async def test_a_dry_run_asks_nothing_and_estimates_well(account: Account) -> No
 
     assert account.sandbox.requests == []
     assert plan.requests == (await account.sync()).requests
+
+
+MODES: dict[str, dict[str, Any]] = {
+    "incremental": {},
+    "full": {"full": True},
+    "only metrics": {"only": ["metrics"], "full": True},
+    "only results": {"only": ["results"]},
+    "only lists": {"only": ["environments", "templates", "reasons"]},
+    "only executions": {"only": ["executions"]},
+    "since": {"full": True, "only": ["tests", "bugs"], "since": "2026-01-01"},
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_dry_run_tells_what_an_unchanged_account_is_really_asked(account: Account, mode: str) -> None:
+    for product in account.world.product_ids:
+        account.world.update_test(account.world.test_ids(product)[-1], status="locked")
+    await ask(account, "sync_data")
+    account.sandbox.requests.clear()
+
+    plan = await ask(account, "sync_data", dry_run=True, **MODES[mode])
+    assert account.sandbox.requests == []
+    done = await ask(account, "sync_data", **MODES[mode])
+
+    assert plan.requests == sum(step.requests for step in plan.planned)
+    assert plan.requests == done.requests == len(account.sandbox.requests)

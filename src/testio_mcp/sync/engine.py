@@ -60,7 +60,7 @@ class SyncSummary(BaseModel):
 async def plan_sync(app: App, options: SyncOptions) -> SyncSummary:
     """Tell what `run_sync` would read, without asking the API."""
     now = datetime.now(UTC)
-    steps, problems = await app.store.read(lambda conn: (plan(conn, options), state.count_letters(conn)))
+    steps, problems = await app.store.read(lambda conn: (plan(conn, options, now), state.count_letters(conn)))
     requests = sum(step.requests for step in steps)
     return SyncSummary(
         run_id=None,

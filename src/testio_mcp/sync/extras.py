@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -126,7 +126,7 @@ async def copy_metrics(run: Run, products: Sequence[int]) -> None:
     Those for whom case results alone were asked are all test-case tests that ran.
     """
     options = run.options
-    part: Literal["metrics", "results"] = "metrics" if options.wants("metrics") else "results"
+    part: state.Part = "metrics" if options.wants("metrics") else "results"
     if not options.wants(part):
         return
     waiting = await run.read(

@@ -1,18 +1,24 @@
 """What a sync would do, told from the store alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 
 from pydantic import BaseModel, Field
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, func, select
 
-from testio_mcp.database.tables import Product, ProductCount, table_of
+from testio_mcp.database.tables import Execution, Product, ProductCount, Test, table_of
 from testio_mcp.errors import NotFound
 from testio_mcp.sync import state
 from testio_mcp.sync.bugs import TESTS_PER_REQUEST
+from testio_mcp.sync.case_results import CASE_TEST
+from testio_mcp.sync.executions import EXECUTIONS_PER_PAGE, VERSIONS_PER_REQUEST
+from testio_mcp.sync.extras import is_due
 from testio_mcp.sync.pages import PAGE
-from testio_mcp.sync.run import SyncOptions
+from testio_mcp.sync.resources import BUGS, EXECUTIONS, TESTS
+from testio_mcp.sync.run import Entity, SyncOptions
 
-_PRODUCT, _COUNT = table_of(Product).c, table_of(ProductCount).c
+_PRODUCT, _COUNT, _TEST = table_of(Product).c, table_of(ProductCount).c, table_of(Test).c
+_EXECUTION = table_of(Execution).c
 
 
 class Planned(BaseModel):
@@ -24,29 +30,67 @@ class Planned(BaseModel):
     requests: int = Field(description="About how many requests it takes.")
 
 
-def plan(conn: Connection, options: SyncOptions) -> list[Planned]:
-    """The steps of a sync with these options, as far as the store can tell.
+def plan(conn: Connection, options: SyncOptions, now: datetime) -> list[Planned]:
+    """The steps of a sync with these options that starts now, as far as the store can tell.
 
-    Raises `NotFound` for a product that the store does not hold.
+    What the account has that the store does not know yet comes on top. Raises `NotFound` for a product that the store
+    does not hold.
     """
-    return list(_steps(conn, options))
+    return list(_steps(conn, options, now))
 
 
-def _steps(conn: Connection, options: SyncOptions) -> Iterator[Planned]:
+def _steps(conn: Connection, options: SyncOptions, now: datetime) -> Iterator[Planned]:
     names = _products(conn, options)
     yield Planned(step="products", what="all products", requests=1)
+    if not names:
+        yield Planned(step="everything", what="nothing was copied yet: all that the account holds", requests=0)
+        return
     for product_id, (name, tests) in names.items():
         if options.wants("features"):
             yield Planned(step="features", product=name, what="all features with user stories", requests=1)
         if options.wants("tests"):
             yield _tests(conn, options, product_id, name, tests)
-    for part in ("bugs", "metrics"):
-        if options.wants(part):
-            waiting = state.tests_awaiting(conn, part, list(names), full=options.full, since=options.since)
-            each = TESTS_PER_REQUEST if part == "bugs" else 1
-            yield Planned(step=part, what=f"of {len(waiting)} tests", requests=-(-len(waiting) // each))
-    if not names:
-        yield Planned(step="everything", what="nothing was copied yet: all that the account holds", requests=0)
+        yield from _lists(conn, options, now, ("environments", "templates"), product_id, name)
+    yield from _lists(conn, options, now, ("reasons",), state.ACCOUNT, None)
+    yield from _of_tests(conn, options, list(names))
+    if options.wants("executions"):
+        yield _executions(conn, options)
+
+
+def _lists(
+    conn: Connection,
+    options: SyncOptions,
+    now: datetime,
+    entities: tuple[Entity, ...],
+    product_id: int,
+    name: str | None,
+) -> Iterator[Planned]:
+    """The lists that hardly ever change, where they are due."""
+    for entity in entities:
+        if is_due(options, entity, state.checkpoint(conn, entity, product_id), now):
+            yield Planned(step=entity, product=name, what=f"all {entity}", requests=1)
+
+
+def _of_tests(conn: Connection, options: SyncOptions, product_ids: list[int]) -> Iterator[Planned]:
+    """Bugs, many tests at once, and metrics and case results, test by test."""
+    if options.wants("bugs"):
+        waiting = _waiting(conn, options, "bugs", product_ids)
+        yield Planned(step=BUGS.name, what=f"of {len(waiting)} tests", requests=-(-len(waiting) // TESTS_PER_REQUEST))
+    if options.wants("metrics"):
+        waiting = _waiting(conn, options, "metrics", product_ids)
+        yield Planned(step="metrics", what=f"of {len(waiting)} tests", requests=len(waiting))
+    if options.wants("results"):
+        cases = [row[0] for row in conn.execute(select(_TEST.id).where(_TEST.testing_type == CASE_TEST))]
+        # Without the metrics, the test itself is asked for as well.
+        part: state.Part
+        part, each = ("metrics", 1) if options.wants("metrics") else ("results", 2)
+        told = set(_waiting(conn, options, part, product_ids)).intersection(cases)
+        yield Planned(step="results", what=f"of {len(told)} test-case tests", requests=each * len(told))
+
+
+def _waiting(conn: Connection, options: SyncOptions, part: state.Part, product_ids: list[int]) -> list[int]:
+    found = state.tests_awaiting(conn, part, product_ids, full=options.full, since=options.since)
+    return [test_id for test_id, _ in found]
 
 
 def _products(conn: Connection, options: SyncOptions) -> dict[int, tuple[str, int]]:
@@ -64,8 +108,44 @@ def _products(conn: Connection, options: SyncOptions) -> dict[int, tuple[str, in
 
 
 def _tests(conn: Connection, options: SyncOptions, product_id: int, name: str, tests: int) -> Planned:
-    point = state.checkpoint(conn, "tests", product_id)
+    point = state.checkpoint(conn, TESTS.name, product_id)
     if point.completed_at is None or options.full:
-        pages = max(1, -(-tests // PAGE))
+        pages = max(1, -(-_since(conn, options, product_id, tests) // PAGE))
         return Planned(step="tests", product=name, what="the whole list", requests=pages if pages == 1 else 2 * pages)
-    return Planned(step="tests", product=name, what="the newest, and known ones that can still change", requests=1)
+    newest = set(conn.execute(_newest_tests(product_id)).scalars())
+    others = {*state.mutable_tests(conn, product_id), *_numbers(state.letters(conn, TESTS.name, product_id))} - newest
+    what = f"the newest, and {len(others)} known ones that can still change"
+    return Planned(step="tests", product=name, what=what, requests=1 + len(others))
+
+
+def _since(conn: Connection, options: SyncOptions, product_id: int, tests: int) -> int:
+    """How many tests are listed up to the first that is left out."""
+    if options.since is None:
+        return tests
+    late = select(func.count(_TEST.id)).where(_TEST.product_id == product_id, _TEST.sort_at >= options.since)
+    found: int = conn.execute(late.where(_TEST.gone_at.is_(None))).scalar_one()
+    return found
+
+
+def _newest_tests(product_id: int) -> Select[tuple[int]]:
+    listed = select(_TEST.id).where(_TEST.product_id == product_id, _TEST.gone_at.is_(None))
+    return listed.order_by(_TEST.id.desc()).limit(PAGE)
+
+
+def _numbers(keys: Iterable[str]) -> set[int]:
+    return {int(key) for key in keys if key.isdigit()}
+
+
+def _executions(conn: Connection, options: SyncOptions) -> Planned:
+    point = state.checkpoint(conn, EXECUTIONS.name, state.ACCOUNT)
+    if point.completed_at is None or options.full or state.letters(conn, EXECUTIONS.name, state.ACCOUNT):
+        known: int = conn.execute(select(func.count(_EXECUTION.id))).scalar_one()
+        pages = max(1, -(-known // EXECUTIONS_PER_PAGE))
+        return Planned(step="executions", what="the whole list", requests=pages)
+    newest = select(_EXECUTION.id).order_by(_EXECUTION.id.desc()).limit(EXECUTIONS_PER_PAGE)
+    seen = set(conn.execute(newest).scalars())
+    unseen = [item for item in state.open_executions(conn) if item.id not in seen]
+    ran = state.tests_that_ran(conn, {item.test_id for item in unseen})
+    versions = {item.version_id for item in unseen if item.test_id in ran}
+    what = f"the newest, and those of {len(versions)} user stories without an outcome"
+    return Planned(step="executions", what=what, requests=1 - (-len(versions) // VERSIONS_PER_REQUEST))

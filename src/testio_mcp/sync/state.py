@@ -38,6 +38,8 @@ UNDECIDED = ("pending", "unknown")
 POSITION = "position "
 """How the key of a dead letter begins when all that is known of the record is its place in a list."""
 
+Part = Literal["bugs", "metrics", "results"]
+"""What is read test by test."""
 _RUN, _POINT, _LETTER = table_of(SyncRun), table_of(Checkpoint), table_of(DeadLetter)
 _TEST, _BUG, _PAUSE = table_of(Test), table_of(Bug), table_of(ApiPause)
 _REASON, _SECTION, _EXECUTION = table_of(RejectReason), table_of(Section), table_of(Execution)
@@ -230,7 +232,7 @@ def tests_that_ran(conn: Connection, test_ids: Collection[int]) -> set[int]:
 
 def tests_awaiting(
     conn: Connection,
-    part: Literal["bugs", "metrics", "results"],
+    part: Part,
     product_ids: Sequence[int],
     *,
     full: bool = False,
