@@ -1,12 +1,16 @@
 """Changes, problems, status and plans."""
 
+<<<<<<< HEAD
 from typing import Any
+=======
+import asyncio
+>>>>>>> c7027c5 (wip)
 
 import pytest
 
 from testio_mcp.errors import BadInput, NotFound
 from tests.operations.conftest import ask
-from tests.sync.conftest import Account
+from tests.sync.conftest import EVERYTHING, Account
 
 
 async def test_a_first_copy_is_no_change(account: Account) -> None:
@@ -70,6 +74,59 @@ async def test_a_reader_sees_each_change_once(account: Account) -> None:
     assert len((await ask(account, "list_changes", reader="Grace", limit=200)).items) == lines
     with pytest.raises(BadInput, match="reader"):
         await ask(account, "list_changes", reader="Ada", since="2026-01-01")
+
+
+async def test_looks_under_one_name_at_a_time_lose_and_repeat_nothing(account: Account) -> None:
+    await account.sync()
+    account.world.advance(days=1)
+    await account.sync()
+    lines = {row["id"] for row in await account.rows("change_log")}
+
+    pages = await asyncio.gather(*(ask(account, "list_changes", reader="Ada", limit=3) for _ in range(len(lines))))
+
+    seen = [item.id for page in pages for item in page.items]
+    assert len(seen) == len(set(seen))
+    assert set(seen) == lines
+    assert [row["last_change_id"] for row in await account.rows("reader")] == [max(lines)]
+
+
+async def test_a_look_at_a_part_passes_over_nothing_of_the_rest(account: Account) -> None:
+    await account.sync()
+    account.world.advance(days=1)
+    await account.sync()
+    product = account.world.product_ids[1]
+    rows = await account.rows("change_log")
+
+    part = await ask(account, "list_changes", reader="Ada", product_id=product, entities="test", limit=200)
+    whole = await ask(account, "list_changes", reader="Ada", limit=200)
+
+    wanted = [row["id"] for row in rows if (row["product_id"], row["entity"]) == (product, "test")]
+    assert [item.id for item in part.items] == wanted
+    assert wanted
+    assert [item.id for item in whole.items] == [row["id"] for row in rows]
+    assert (await ask(account, "list_changes", reader="Ada", product_id=product, entities="test")).items == []
+
+
+async def test_results_and_executions_are_told_with_the_story(account: Account) -> None:
+    await account.sync(only=EVERYTHING)
+    (row, *_) = await account.rows("test_story_result", execution_status="passed")
+    path = f"^/exploratory_tests/{row['test_id']}$"
+    field = "exploratory_test.features.*.user_stories.*.execution_status"
+    account.break_with("retype", path, field=field, value="failed")
+    account.world.advance(days=1)
+    await account.sync(only=EVERYTHING, full=True)
+
+    page = await ask(account, "list_changes", entities="user_story,execution", limit=200)
+
+    (story,) = await account.rows("user_story", id=row["user_story_id"])
+    told = [item for item in page.items if item.entity_id == story["id"] and item.old == "passed"]
+    assert [(item.title, item.field, item.new) for item in told] == [(story["title"], "execution_status", "failed")]
+    assert any("stor" in line and line.endswith("now failed") for line in page.digest)
+    stories = {row["id"]: row["title"] for row in await account.rows("user_story")}
+    runs = {row["id"]: row["user_story_id"] for row in await account.rows("execution")}
+    executions = [item for item in page.items if item.entity == "execution"]
+    assert executions
+    assert all(item.title in (stories.get(runs[item.entity_id]), item.product) for item in executions)
 
 
 async def test_problems_are_listed_retried_and_cleared(account: Account) -> None:

@@ -1,25 +1,40 @@
 """What changed: the API cannot say it, the store can."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
-from sqlalchemy import Connection, Select, and_, bindparam, case, func, select
+from sqlalchemy import Connection, Select, and_, bindparam, case, func, select, update
 
 from testio_mcp.app import App
-from testio_mcp.database.dialect import fetch, fetch_records, upsert
-from testio_mcp.database.tables import Bug, ChangeCount, ChangeLog, Feature, Product, Reader, Test, table_of
+from testio_mcp.database.dialect import fetch, fetch_records, insert_missing
+from testio_mcp.database.tables import (
+    Bug,
+    ChangeCount,
+    ChangeLog,
+    Execution,
+    Feature,
+    Product,
+    Reader,
+    Test,
+    UserStory,
+    table_of,
+)
 from testio_mcp.errors import BadInput
 from testio_mcp.operations.arguments import AsList
 from testio_mcp.operations.paging import Cursor, Fit, Page, as_of, decode_cursor, encode_cursor, unlimited
 from testio_mcp.operations.periods import instant
 from testio_mcp.operations.registry import operation
 
-Entity = Literal["product", "feature", "test", "bug"]
+Entity = Literal["product", "feature", "user_story", "test", "execution", "bug"]
 _change, _count, _reader = table_of(ChangeLog).c, table_of(ChangeCount).c, table_of(Reader)
 _product, _feature, _test, _bug = table_of(Product), table_of(Feature), table_of(Test), table_of(Bug)
+_execution, _story = table_of(Execution), table_of(UserStory)
+_STATUSES = ("status", "execution_status")
+_NOUNS = {"user_story": ("user story", "user stories")}
 
 
 class Change(BaseModel):
@@ -44,7 +59,8 @@ class ChangePage(Page):
     digest: list[str] = Field(description="All matching changes in a few lines, also those of later pages.")
 
 
-_titles = func.coalesce(_test.c.title, _bug.c.title, _feature.c.title, _product.c.name)
+# An execution has the title of its user story.
+_titles = func.coalesce(_test.c.title, _bug.c.title, _feature.c.title, _story.c.title, _product.c.name)
 _list = (
     select(
         _change.id,
@@ -61,12 +77,17 @@ _list = (
     .outerjoin(_test, (_change.entity == "test") & (_change.entity_id == _test.c.id))
     .outerjoin(_bug, (_change.entity == "bug") & (_change.entity_id == _bug.c.id))
     .outerjoin(_feature, (_change.entity == "feature") & (_change.entity_id == _feature.c.id))
+    .outerjoin(_execution, (_change.entity == "execution") & (_change.entity_id == _execution.c.id))
+    .outerjoin(
+        _story,
+        _story.c.id == case((_change.entity == "user_story", _change.entity_id), else_=_execution.c.user_story_id),
+    )
     .where(_change.id > bindparam("after"))
     .order_by(_change.id)
     .limit(bindparam("limit"))
 )
 _word = case(
-    (_change.field == "status", func.coalesce(_change.new_value, "")),
+    (_change.field.in_(_STATUSES), func.coalesce(_change.new_value, "")),
     (and_(_change.field == "gone_at", _change.new_value.is_not(None)), "gone"),
     else_="",
 ).label("word")
@@ -103,7 +124,9 @@ async def list_changes(
     ] = None,
     product_id: Annotated[int | None, Field(description="Only this product; list_products shows the ids.")] = None,
     entities: Annotated[
-        list[Entity], AsList, Field(description="Any of product, feature, test, bug; all when left out.")
+        list[Entity],
+        AsList,
+        Field(description="Any of product, feature, user_story, test, execution, bug; all when left out."),
     ] = [],  # noqa: B006 - never changed
     cursor: Cursor = None,
     limit: Annotated[int, Field(ge=1, le=200, description="Changes per page, 1 to 200.")] = 50,
@@ -122,22 +145,49 @@ async def list_changes(
     values = {"since": since, "run_id": run_id, "product_id": product_id, "entities": entities or None}
     after = int(decode_cursor(cursor, int)[0]) if cursor else 0
 
-    def read(conn: Connection) -> ChangePage:
-        start = _last_look(conn, reader) if reader else after
-        return _page(conn, {name: value for name, value in values.items() if value is not None}, start, limit)
+    given = {name: value for name, value in values.items() if value is not None}
+    if reader:
+        return await _next_look(app, _look_of(reader, product_id, entities), given, limit, fit)
+    return _fitting(await app.store.read(lambda conn: _page(conn, given, after, limit)), fit)
 
-    page = await app.store.read(read)
-    if (room := fit(page)) < len(page.items):
-        kept = page.items[:room]
-        page = page.model_copy(update={"items": kept, "next_cursor": encode_cursor(kept[-1].id)})
-    if reader and page.items:
-        look = {"name": reader, "last_change_id": page.items[-1].id, "looked_at": datetime.now(UTC)}
-        await app.store.write(lambda conn: upsert(conn, _reader, [look]))
-    return page
+
+async def _next_look(app: App, look: str, given: dict[str, Any], limit: int, fit: Fit) -> ChangePage:
+    """What is new since the last look; of two looks at a time under one name, one sees what follows the other."""
+
+    def read(conn: Connection) -> tuple[int, ChangePage]:
+        start = _last_look(conn, look)
+        return start, _page(conn, given, start, limit)
+
+    while True:
+        start, whole = await app.store.read(read)
+        page = _fitting(whole, fit)
+        if not page.items or await app.store.write(partial(_move, name=look, start=start, end=page.items[-1].id)):
+            return page
+
+
+def _fitting(page: ChangePage, fit: Fit) -> ChangePage:
+    if (room := fit(page)) >= len(page.items):
+        return page
+    kept = page.items[:room]
+    return page.model_copy(update={"items": kept, "next_cursor": encode_cursor(kept[-1].id)})
+
+
+def _look_of(reader: str, product_id: int | None, entities: Sequence[str]) -> str:
+    """The name of a look: one reader may look at all, or at a product or some kinds, and misses nothing of either."""
+    product = [] if product_id is None else [f"product {product_id}"]
+    return " / ".join([reader, *product, *sorted(set(entities))])
 
 
 def _last_look(conn: Connection, name: str) -> int:
     return conn.execute(select(_reader.c.last_change_id).where(_reader.c.name == name)).scalar() or 0
+
+
+def _move(conn: Connection, name: str, start: int, end: int) -> bool:
+    """Note that a look went from `start` to `end`; false when the same reader looked elsewhere meanwhile."""
+    now = datetime.now(UTC)
+    insert_missing(conn, _reader, [{"name": name, "last_change_id": 0, "looked_at": now}])
+    moved = update(_reader).where(_reader.c.name == name, _reader.c.last_change_id == start)
+    return conn.execute(moved.values(last_change_id=end, looked_at=now)).rowcount == 1
 
 
 @lru_cache(maxsize=64)
@@ -171,22 +221,27 @@ def _page(conn: Connection, values: dict[str, Any], after: int, limit: int) -> C
 
 
 def _digest(groups: Sequence[tuple[str, str, str, int]]) -> list[str]:
-    """`12 new bugs`, `5 bugs are now accepted`, `3 tests: end_at changed`."""
-    lines: dict[str, int] = {}
-    for entity, field, new, count in groups:
-        lines[_line(entity, field, new)] = lines.get(_line(entity, field, new), 0) + count
-    ordered = sorted(lines.items(), key=lambda line: (-line[1], line[0]))
-    return [
-        text.format(n=count, s="" if count == 1 else "s", are="is" if count == 1 else "are")
-        for text, count in ordered
+    """`12 new bugs`, `5 bugs are now accepted`, `2 user stories are now failed`, `3 tests: end_at changed`."""
+    lines: Counter[tuple[str, str]] = Counter()
+    for entity, field, word, count in groups:
+        lines[entity, _line(field, word)] += count
+    told = [
+        (-count, text.format(noun=_noun(entity, count), are="is" if count == 1 else "are"))
+        for (entity, text), count in lines.items()
     ]
+    return [f"{-count} {text}" for count, text in sorted(told)]
 
 
-def _line(entity: str, field: str, new: str) -> str:
+def _noun(entity: str, count: int) -> str:
+    one, more = _NOUNS.get(entity, (entity, f"{entity}s"))
+    return one if count == 1 else more
+
+
+def _line(field: str, new: str) -> str:
     if field == "created":
-        return f"{{n}} new {entity}{{s}}"
+        return "new {noun}"
     if field == "gone_at":
-        return f"{{n}} {entity}{{s}} {'gone' if new else 'back again'}"
-    if field == "status":
-        return f"{{n}} {entity}{{s}} {{are}} now {new.replace('{', '').replace('}', '')}"
-    return f"{{n}} {entity}{{s}}: {field} changed"
+        return f"{{noun}} {'gone' if new else 'back again'}"
+    if field in _STATUSES:
+        return f"{{noun}} {{are}} now {new.replace('{', '').replace('}', '')}"
+    return f"{{noun}}: {field} changed"

@@ -132,4 +132,4 @@ def log_changes(conn: Connection, lines: list[Row]) -> None:
 
 def _word(line: Row) -> str:
     new = line["new_value"] or ""
-    return {"status": new, "gone_at": "gone" if new else ""}.get(line["field"], "")
+    return {"status": new, "execution_status": new, "gone_at": "gone" if new else ""}.get(line["field"], "")

@@ -103,12 +103,22 @@ async def _store(
 ) -> Tally:
     """Store a page, and have the metrics of the tests whose executions changed read again."""
     tests = sorted({record.test_id for record in page.records if record.test_id is not None})
+    products = {} if is_first else await run.read(lambda conn: state.products_of(conn, tests))
 
     def forget(conn: Connection) -> None:
         if not is_first:
             state.forget_metrics(conn, "executions", tests, run.started_at)
 
-    return await run.store(EXECUTIONS, state.ACCOUNT, page.records, page.rejects, point=point, also=forget)
+    return await run.store(
+        EXECUTIONS,
+        state.ACCOUNT,
+        page.records,
+        page.rejects,
+        point=point,
+        log_new=not is_first,
+        tests=products,
+        also=forget,
+    )
 
 
 async def _refresh(run: Run, unseen: Sequence[state.OpenExecution]) -> None:

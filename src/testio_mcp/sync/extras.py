@@ -14,9 +14,15 @@ from testio_mcp.database.tables import RejectReason, table_of
 from testio_mcp.errors import ApiError, ApiForbidden, ApiNotFound, ApiUnreachable
 from testio_mcp.sync import state
 from testio_mcp.sync.case_results import CASE_TEST, CaseResults, read_results, store_results
+<<<<<<< HEAD
 from testio_mcp.sync.pages import BROKEN, joined
+=======
+from testio_mcp.sync.outcomes import log_outcomes, outcomes
+from testio_mcp.sync.pages import joined
+>>>>>>> c7027c5 (wip)
 from testio_mcp.sync.removal import missing
 from testio_mcp.sync.resources import ENVIRONMENTS, METRICS, TEMPLATES, TESTS, Resource
+from testio_mcp.sync.rows import Scope
 from testio_mcp.sync.run import Entity, Run, SyncOptions
 from testio_mcp.sync.walk import FATAL
 from testio_mcp.sync.writer import Tally
@@ -129,10 +135,13 @@ async def copy_metrics(run: Run, products: Sequence[int]) -> None:
     part: state.Part = "metrics" if options.wants("metrics") else "results"
     if not options.wants(part):
         return
-    waiting = await run.read(
-        lambda conn: state.tests_awaiting(conn, part, products, full=options.full, since=options.since)
+    waiting, point = await run.read(
+        lambda conn: (
+            state.tests_awaiting(conn, part, products, full=options.full, since=options.since),
+            state.checkpoint(conn, METRICS.name, state.ACCOUNT),
+        )
     )
-    metrics = _Metrics(run, len(waiting))
+    metrics = _Metrics(run, len(waiting), log_new=point.completed_at is not None)
     batches = _batches(waiting)
     async with asyncio.TaskGroup() as tasks:
         for _ in range(_AHEAD):
@@ -163,10 +172,11 @@ def _batches(waiting: list[tuple[int, int]]) -> Iterator[tuple[int, list[int]]]:
 class _Metrics:
     """The workers' common state."""
 
-    def __init__(self, run: Run, total: int) -> None:
+    def __init__(self, run: Run, total: int, *, log_new: bool) -> None:
         self._run = run
         self._total = total
         self._done = 0
+        self._log_new = log_new
 
     async def work(self, batches: Iterator[tuple[int, list[int]]]) -> None:
         """Copy batch after batch until there is none left."""
@@ -198,9 +208,12 @@ class _Metrics:
         tests = [item.test for item in told]
 
         def work(conn: Connection) -> Tally:
+            ids = [test.id for test in tests] if self._log_new else []
+            before = outcomes(conn, ids)
             # The single answer is also the newest version of the test.
             tally = run.put(conn, TESTS, product_id, tests, log_new=True)
             tally += run.put(conn, METRICS, product_id, tests, rejects)
+            log_outcomes(conn, before, outcomes(conn, ids), Scope(product_id, run.started_at), run.id)
             store_results(conn, product_id, [item.results for item in told if item.results], run.started_at)
             state.mark_metrics_read(conn, [item.test.id for item in told if item.is_all])
             return tally

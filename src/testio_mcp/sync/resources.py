@@ -114,6 +114,7 @@ EXECUTIONS = Resource(
     table_of(Execution),
     execution_record,
     parts=((table_of(ExecutionDevice), "execution_id"),),
+    tracked=("status",),
 )
 ENVIRONMENTS = Resource("environments", "test_environment", table_of(TestEnvironment), environment_record)
 TEMPLATES = Resource("templates", "test_template", table_of(TestTemplate), template_record)

@@ -82,7 +82,7 @@ def store_records(
         _write(conn, resource, records, list(fresh))
     notes = [note for version in fresh.values() for note in version.payload.drift]
     _count_drift(conn, resource, [*notes, *[TWICE] * (len(payloads) - len(versions))], scope.now)
-    changes = [line for record in records for line in _changes(resource, record.row, stored, log_new)]
+    changes = [line for record in records for line in _changes(resource, record.row, stored, scope, log_new)]
     if changes:
         origin = {"run_id": run_id, "entity": resource.entity, "changed_at": scope.now}
         log_changes(conn, [line | origin for line in changes])
@@ -152,8 +152,10 @@ def _count_drift(conn: Connection, resource: Resource, notes: Sequence[str], now
         conn.execute(met.values(records=_DRIFT.c.records + records, last_seen_at=now))
 
 
-def _changes(resource: Resource, row: Row, stored: dict[int, dict[str, Any]], log_new: bool) -> list[dict[str, Any]]:
-    about = {"entity_id": row["id"], "product_id": row.get("product_id", row["id"])}
+def _changes(
+    resource: Resource, row: Row, stored: dict[int, dict[str, Any]], scope: Scope, log_new: bool
+) -> list[dict[str, Any]]:
+    about = {"entity_id": row["id"], "product_id": _product_of(row, scope)}
     old = stored.get(row["id"])
     if old is None:
         return [about | {"field": "created", "old_value": None, "new_value": None}] if log_new else []
@@ -165,6 +167,14 @@ def _changes(resource: Resource, row: Row, stored: dict[int, dict[str, Any]], lo
     if old["gone_at"] is not None and resource.tracked:
         lines.append(about | {"field": "gone_at", "old_value": _text(old["gone_at"]), "new_value": None})
     return lines
+
+
+def _product_of(row: Row, scope: Scope) -> int:
+    """The product that a record belongs to; an execution names its test only."""
+    if "product_id" not in row and "test_id" in row:
+        return scope.product_of_test.get(row["test_id"], scope.product_id)
+    product: int = row["product_id"] if "product_id" in row else row["id"]
+    return product
 
 
 def _text(value: object) -> str | None:
