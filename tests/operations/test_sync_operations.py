@@ -1,10 +1,7 @@
 """Changes, problems, status and plans."""
 
-<<<<<<< HEAD
-from typing import Any
-=======
 import asyncio
->>>>>>> c7027c5 (wip)
+from typing import Any
 
 import pytest
 

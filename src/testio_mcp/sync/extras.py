@@ -14,12 +14,8 @@ from testio_mcp.database.tables import RejectReason, table_of
 from testio_mcp.errors import ApiError, ApiForbidden, ApiNotFound, ApiUnreachable
 from testio_mcp.sync import state
 from testio_mcp.sync.case_results import CASE_TEST, CaseResults, read_results, store_results
-<<<<<<< HEAD
-from testio_mcp.sync.pages import BROKEN, joined
-=======
 from testio_mcp.sync.outcomes import log_outcomes, outcomes
-from testio_mcp.sync.pages import joined
->>>>>>> c7027c5 (wip)
+from testio_mcp.sync.pages import BROKEN, joined
 from testio_mcp.sync.removal import missing
 from testio_mcp.sync.resources import ENVIRONMENTS, METRICS, TEMPLATES, TESTS, Resource
 from testio_mcp.sync.rows import Scope

@@ -182,17 +182,16 @@ def known_tests(conn: Connection, test_ids: Collection[int]) -> set[int]:
     return {row[0] for row in conn.execute(found, {"ids": list(test_ids)})}
 
 
-<<<<<<< HEAD
 def product_names(conn: Connection) -> dict[int, str]:
     """The products of the store, by id."""
     found = select(_PRODUCT.c.id, _PRODUCT.c.name).where(_PRODUCT.c.gone_at.is_(None)).order_by(_PRODUCT.c.id)
     return {row[0]: row[1] for row in conn.execute(found)}
-=======
+
+
 def products_of(conn: Connection, test_ids: Collection[int]) -> dict[int, int]:
     """The product of each of the tests that is in the store."""
     found = select(_TEST.c.id, _TEST.c.product_id).where(_TEST.c.id.in_(bindparam("ids", expanding=True)))
     return {row[0]: row[1] for row in conn.execute(found, {"ids": list(test_ids)})}
->>>>>>> c7027c5 (wip)
 
 
 def mutable_tests(conn: Connection, product_id: int) -> list[int]:
