@@ -212,22 +212,39 @@ async def test_a_damaged_store_is_found(own_copy: Copy, cli: Cli) -> None:
     assert "Traceback" not in ended.err
 
 
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+PHASES = (
+    r"^/products$",
+    "features$",
+    "/exploratory_tests$",
+    "test_environments$",
+    "test_templates$",
+    "reject_reasons$",
+    "^/bugs$",
+    "user_story_version_executions$",
+    r"/exploratory_tests/\d+$",
+    "/results$",
+)
+BOTH = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = [(phase, BOTH[number % 2]) for number, phase in enumerate(PHASES)] + [("features$", signal.SIGINT)]
+
+
+@pytest.mark.parametrize(("phase", "by"), SIGNALS)
 async def test_a_signal_ends_a_sync_and_the_next_one_completes_it(
-    tmp_path: Path, canary: str, cli: Cli, by: signal.Signals
+    tmp_path: Path, canary: str, cli: Cli, phase: str, by: signal.Signals
 ) -> None:
-    world = World(seed=3, products=1, tests_per_product=3)
+    """Whatever the sync waits for when the signal comes."""
+    world = World(seed=5, products=1, tests_per_product=20, bugs_per_test=1)
     async with serve_sandbox(world, token=canary) as sandbox:
         environment = {
             "TESTIO_DB_PATH": str(tmp_path / "store.db"),
             "TESTIO_CUSTOMER_API_BASE_URL": sandbox.url,
             "TESTIO_CUSTOMER_API_TOKEN": canary,
         }
-        sandbox.faults.add(Fault("stall", "features"))
+        sandbox.faults.add(Fault("stall", phase))
         running = await asyncio.create_subprocess_exec(
             *PROGRAM, "sync", env=whole(environment), cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE
         )
-        while not any(request.path.endswith("features") for request in sandbox.requests):
+        while not any(re.search(phase, request.path) for request in sandbox.requests):
             assert running.returncode is None
             await asyncio.sleep(0.01)
         running.send_signal(by)
@@ -238,3 +255,7 @@ async def test_a_signal_ends_a_sync_and_the_next_one_completes_it(
 
         assert (await cli(environment, "sync", "--status")).out.count("interrupted") == 1
         assert (await cli(environment, "sync")).code == 0
+        truth = world.truth(world.product_ids[0])
+        status = json.loads((await cli(environment, "status", "--json")).out)
+        assert (status["tests"], status["bugs"], status["open_bugs"]) == (truth.tests, truth.bugs, truth.open_bugs)
+        assert (await cli(environment, "db", "check")).code == 0

@@ -186,6 +186,7 @@ def _progress_to(context: Context[None, Any] | None) -> "Report":
         if context is not None and (now := sum(done.values())) > told:
             told = now
             of = f" of {step.total}" if step.total is not None else ""
-            await context.report_progress(now, None, clean(f"{step.product}: {step.resource} {step.done}{of}"))
+            where = f"{step.product}: " if step.product else ""
+            await context.report_progress(now, None, clean(f"{where}{step.resource} {step.done}{of}"))
 
     return report
