@@ -35,10 +35,11 @@ async def copy_bugs(run: Run, products: Sequence[int]) -> None:
     """
     if not run.options.wants("bugs"):
         return
-    waiting, point = await run.read(
+    waiting, point, has_tests = await run.read(
         lambda conn: (
             state.tests_awaiting(conn, "bugs", products, full=run.options.full, since=run.options.since),
             state.checkpoint(conn, BUGS.name, state.ACCOUNT),
+            run.options.wants("tests") or state.have_tests(conn, products),
         )
     )
     batches = (waiting[n : n + TESTS_PER_REQUEST] for n in range(0, len(waiting), TESTS_PER_REQUEST))
@@ -48,7 +49,7 @@ async def copy_bugs(run: Run, products: Sequence[int]) -> None:
             tasks.create_task(copy.work(batches))
     if copy.refused is not None:
         await run.store(BUGS, state.ACCOUNT, (), [Reject("list of bugs", copy.refused.message, None)])
-    elif not run.options.product_ids and run.options.since is None:
+    elif has_tests and not run.options.product_ids and run.options.since is None:
         await run.write(lambda conn: state.clear_old_letters(conn, BUGS.name, state.ACCOUNT, run.started_at))
         await run.store(BUGS, state.ACCOUNT, (), point=state.Point(None, run.started_at))
 
