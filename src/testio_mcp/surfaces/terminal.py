@@ -173,15 +173,15 @@ async def progress() -> AsyncIterator["Report"]:
     from rich import progress as rich_progress
     from rich.table import Column
 
+    console = Console(stderr=True)
+    names = Column(no_wrap=True, overflow="ellipsis", max_width=console.width // 2)
     columns = (
-        rich_progress.TextColumn(
-            "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=2)
-        ),
-        rich_progress.BarColumn(None, table_column=Column(ratio=1)),
+        rich_progress.TextColumn("{task.description}", markup=False, table_column=names),
+        rich_progress.BarColumn(),
         rich_progress.MofNCompleteColumn(table_column=Column(no_wrap=True)),
         rich_progress.TimeElapsedColumn(table_column=Column(no_wrap=True)),
     )
-    with rich_progress.Progress(*columns, console=Console(stderr=True), expand=True) as bars:
+    with rich_progress.Progress(*columns, console=console) as bars:
         yield _Bars(bars).report
 
 
