@@ -15,6 +15,7 @@ from testio_mcp.database.search import tidy
 from testio_mcp.database.tables import Feature, SyncRun, table_of
 from testio_mcp.errors import (
     ApiError,
+    ApiForbidden,
     ApiNotFound,
     ApiUnavailable,
     ApiUnreachable,
@@ -145,15 +146,15 @@ async def _copy(run: Run) -> None:
     products = await _products(run)
     try:
         async with asyncio.TaskGroup() as tasks:
-            for product_id, name in products.items():
-                tasks.create_task(_product(run, product_id, name))
+            asked = {key: tasks.create_task(_product(run, key, name)) for key, name in products.items()}
+        allowed = [product_id for product_id, task in asked.items() if task.result()]
         await copy_reasons(run)
         run.reasons = await run.read(state.reasons)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(copy_bugs(run, list(products)))
+            tasks.create_task(copy_bugs(run, allowed))
             tasks.create_task(copy_executions(run, still_open))
         # Bugs and executions that are new make the metrics of their tests old.
-        await copy_metrics(run, list(products))
+        await copy_metrics(run, allowed)
     except BaseExceptionGroup as group:
         raise _first(group) from None
 
@@ -208,8 +209,8 @@ async def _one_by_one(run: Run, error: ApiError) -> tuple[Page[ProductPayload], 
     return Page(records, rejects, len(records)), known
 
 
-async def _product(run: Run, product_id: int, name: str) -> None:
-    """Copy what belongs to a product; when the API refuses it, the other products go on."""
+async def _product(run: Run, product_id: int, name: str) -> bool:
+    """Copy what belongs to a product; when the API refuses it, the other products go on. False: it is forbidden."""
     try:
         if run.options.wants("features"):
             await _features(run, product_id)
@@ -221,8 +222,9 @@ async def _product(run: Run, product_id: int, name: str) -> None:
     except ApiError as error:
         reject = Reject(f"product {product_id}", error.message, None)
         await run.store(TESTS, product_id, (), [reject])
-    else:
-        await run.write(lambda conn: state.clear_letters(conn, TESTS.name, product_id, [f"product {product_id}"]))
+        return not isinstance(error, ApiForbidden)
+    await run.write(lambda conn: state.clear_letters(conn, TESTS.name, product_id, [f"product {product_id}"]))
+    return True
 
 
 async def _features(run: Run, product_id: int) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from testio_mcp.api.payloads import Page, Reject, TestPayload
 from testio_mcp.database.dialect import Row, upsert
 from testio_mcp.database.tables import RejectReason, table_of
-from testio_mcp.errors import ApiError, ApiForbidden, ApiNotFound, ApiUnreachable
+from testio_mcp.errors import ApiError, ApiForbidden, ApiNotFound
 from testio_mcp.sync import state
 from testio_mcp.sync.case_results import CASE_TEST, CaseResults, read_results, store_results
 from testio_mcp.sync.outcomes import log_outcomes, outcomes
@@ -104,9 +104,10 @@ async def copy_reasons(run: Run) -> None:
     rows: list[Row] = []
     try:
         page = await run.api.reject_reasons()
-    except (*FATAL, ApiUnreachable):
+    except FATAL:
         raise
     except ApiError as error:
+        await run.api.check(error)
         rejects = [] if isinstance(error, (ApiNotFound, ApiForbidden)) else [Reject(name, error.message, None)]
     else:
         rejects = page.rejects
@@ -189,6 +190,7 @@ class _Metrics:
         except FATAL:
             raise
         except ApiError as error:
+            await self._run.api.check(error)
             return Reject(str(test_id), error.message, None)
         if test.testing_type != CASE_TEST:
             return _Told(test, None, is_all=True)
