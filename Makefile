@@ -5,6 +5,8 @@ PYTHON ?= python3 python3.13 python3.12 python3.11
 BIN := .venv/bin
 SET_UP := .venv/.set-up
 BROWSER := .venv/.browser
+# Containers often forbid it, and then every program that is started compiles the whole package again.
+export PYTHONDONTWRITEBYTECODE :=
 PIP := $(BIN)/python -m pip -qq --no-input --disable-pip-version-check
 
 .DEFAULT_GOAL := help

@@ -7,6 +7,7 @@ one that was migrated once.
 import asyncio
 import os
 import shutil
+import sys
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +25,10 @@ from testio_mcp.database.engine import MEMORY, create_async_engine_for_sqlite
 from testio_mcp.settings import Settings, load_settings
 from tests.postgres import SCHEMA, PostgresServer, running_server
 from tests.support.canary import holders
+
+# The programs that tests start are compiled once, as an installed package is, not by each process anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # The gate draws the same examples every time; `--hypothesis-profile=search` looks for new ones.
 _LENIENT = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow)
