@@ -259,8 +259,21 @@ async def test_a_change_is_sent_once(api_for: ClientFor, failure: Failure, time:
 
 @pytest.mark.parametrize("status", [400, 409, 422])
 async def test_a_change_that_is_refused_is_sent_once(status: int, api_for: ClientFor, failure: Failure) -> None:
-    async with scripted(answer({"errors": {"reason": [STRANGER]}}, status)) as server, api_for(server) as api:
-        await failure(ApiRejected, api.send("PUT", "bugs/1/reject", {"reason": "other"}))
+    """The error names the fields of ours that it is about, and repeats nothing else of the answer."""
+    refusal = answer({"errors": {"reason": [STRANGER], STRANGER: ["reason"]}, "comment": None}, status)
+    async with scripted(refusal) as server, api_for(server) as api:
+        error = await failure(ApiRejected, api.send("PUT", "bugs/1/reject", {"reason": "other", "comment": "Why"}))
+    assert error.message.endswith(f"was refused with status {status}: comment, reason.")
+    assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"error": "reason"}', b'{"reason": ', b"[" * 900 + b"]" * 900])
+async def test_a_refusal_without_fields_is_one_all_the_same(
+    body: bytes, api_for: ClientFor, failure: Failure
+) -> None:
+    async with scripted(respond(422, body)) as server, api_for(server) as api:
+        error = await failure(ApiRejected, api.send("PUT", "bugs/1/reject", {"reason": "other"}))
+    assert error.message.endswith("was refused with status 422.")
     assert len(server.seen) == 1
 
 

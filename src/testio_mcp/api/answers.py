@@ -5,9 +5,11 @@ No text of the server gets into an error: neither its body nor the address that 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from testio_mcp.api.clock import Clock
 from testio_mcp.api.retry import RETRIED_STATUSES, Again, retry_after
+from testio_mcp.api.strict_json import NotJson, read_json
 from testio_mcp.errors import (
     ApiError,
     ApiForbidden,
@@ -44,6 +46,23 @@ def check_head(asked: Asked, status: int, headers: Mapping[str, str], clock: Clo
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if status != 204 and kind and not (kind.endswith(("/json", "+json"))):
         raise not_json(asked)
+
+
+def refused_change(asked: Asked, status: int, sent: Any, body: bytes) -> ApiRejected:
+    """The API refuses what was sent; of its complaint only the names of fields that were sent are repeated."""
+    try:
+        fields = sorted(_names(sent) & _names(read_json(body)))
+    except (NotJson, RecursionError):
+        fields = []
+    about = f": {', '.join(fields)}" if fields else ""
+    return ApiRejected(f"{asked} was refused with status {status}{about}.", "Check the arguments.")
+
+
+def _names(value: Any) -> set[str]:
+    """All names of fields in a JSON value."""
+    if isinstance(value, dict):
+        return {*value, *(name for inner in value.values() for name in _names(inner))}
+    return {name for inner in value for name in _names(inner)} if isinstance(value, list) else set()
 
 
 def not_json(asked: Asked) -> Again:

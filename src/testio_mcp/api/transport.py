@@ -12,7 +12,7 @@ import httpx2
 from pydantic import SecretStr
 
 from testio_mcp import __version__
-from testio_mcp.api.answers import CHECK_ADDRESS, CHECK_TOKEN, LATER, Asked, bad_payload, check_head
+from testio_mcp.api.answers import CHECK_ADDRESS, CHECK_TOKEN, LATER, Asked, bad_payload, check_head, refused_change
 from testio_mcp.api.clock import Clock
 from testio_mcp.api.retry import Again, Policy
 from testio_mcp.errors import ApiRejected, ApiUnreachable, AuthFailed, BadInput, BadPayload, TokenMissing
@@ -23,6 +23,7 @@ HEADERS = {
     "Accept-Encoding": "gzip, deflate",
     "User-Agent": f"testio-mcp/{__version__}",
 }
+_REFUSALS = (400, 409, 422)
 Params = tuple[tuple[str, str | int], ...]
 
 
@@ -130,7 +131,10 @@ class Transport:
             raise RuntimeError("CustomerApi must be opened with `async with`")
         auth = _TokenAuth(self.require_token(), self._base)
         async with client.stream(request.method, self._address(request), json=request.json, auth=auth) as response:
-            check_head(asked, response.status_code, response.headers, self._clock)
+            status = response.status_code
+            if request.json is not None and status in _REFUSALS:
+                raise refused_change(asked, status, request.json, await self._body(response, asked))
+            check_head(asked, status, response.headers, self._clock)
             return await self._body(response, asked)
 
     def _address(self, request: Request) -> str:
