@@ -89,7 +89,7 @@ def parse_bug(record: dict[str, Any]) -> BugPayload:
     api_status = fields.word("status", SHOWN_STATUS)
     status = shown_status(api_status, fields.flag("auto_accepted") is True)
     test_id, test_title = read_reference(fields, "test")
-    fields.note_extras(BUG_FIELDS)
+    fields.note_gaps(BUG_FIELDS, "title", "severity", "status", "author", "test|test_id")
     return BugPayload(
         id=bug_id,
         title=fields.text("title"),

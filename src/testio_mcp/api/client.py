@@ -44,6 +44,7 @@ from testio_mcp.errors import ApiError, ApiNotFound, ApiUnavailable, ApiUnreacha
 from testio_mcp.settings import Settings
 
 T = TypeVar("T")
+R = TypeVar("R", BugPayload, ProductPayload, TestPayload)
 Parser = Callable[[dict[str, Any]], T]
 WITH_STORIES: Params = (("includes[]", "user_stories"),)
 
@@ -112,7 +113,8 @@ class CustomerApi:
 
     async def get_product(self, product_id: int) -> ProductPayload:
         """One product."""
-        return await self._one(Request("GET", f"products/{product_id}"), "product", parse_product)
+        request = Request("GET", f"products/{product_id}")
+        return self._asked_for(product_id, request, await self._one(request, "product", parse_product))
 
     async def list_features(self, product_id: int) -> Page[FeaturePayload]:
         """All features of a product, in sections or not, with their user stories."""
@@ -133,7 +135,7 @@ class CustomerApi:
     async def get_test(self, test_id: int) -> TestPayload:
         """One test, with its execution metrics."""
         request = Request("GET", f"exploratory_tests/{test_id}", WITH_STORIES)
-        return await self._one(request, "exploratory_test", parse_test)
+        return self._asked_for(test_id, request, await self._one(request, "exploratory_test", parse_test))
 
     async def list_bugs(self, test_ids: Sequence[int]) -> Page[BugPayload]:
         """All bugs of these tests; of no tests there are none, and nothing is asked."""
@@ -144,7 +146,8 @@ class CustomerApi:
 
     async def get_bug(self, bug_id: int) -> BugPayload:
         """One bug."""
-        return await self._one(Request("GET", f"bugs/{bug_id}"), "bug", parse_bug)
+        request = Request("GET", f"bugs/{bug_id}")
+        return self._asked_for(bug_id, request, await self._one(request, "bug", parse_bug))
 
     async def search_bugs(self, external_idx: str) -> Page[BugPayload]:
         """The bugs with this id in the customer's own tracker."""
@@ -208,6 +211,11 @@ class CustomerApi:
         if rejects:
             raise bad_payload(self._transport.asked(request), f"its record has a fault, {rejects[0].reason}")
         return records[0]
+
+    def _asked_for(self, record_id: int, request: Request, record: R) -> R:
+        if record.id != record_id:
+            raise bad_payload(self._transport.asked(request), "it holds another record than was asked for")
+        return record
 
 
 def _items(value: Any, plural: str, other: str | None) -> list[Any] | None:

@@ -4,7 +4,7 @@ An optional field of the wrong type reads as null and is noted as drift; only a 
 record unreadable. Drift notes are short and safe to show: `severity=blocker` (an unknown word),
 `comments.body:int` (a type that the field should not have), `end_at:naive` (a time without zone, read as UTC),
 `reported_at:future` (something that has happened and is yet to come), `+priority` (a field that the reference does
-not know).
+not know), `status:missing` (a field that every such record has).
 """
 
 from collections.abc import Collection, Iterator
@@ -17,6 +17,30 @@ MAX_ID = 2**53 - 1
 _NOTE_LENGTH = 60
 _SKEW = timedelta(minutes=15)
 """How far the clocks of two machines may be apart before a moment counts as one of the future."""
+_NESTED_FIELDS = """
+    id key name title test_title path description howtofind url type value position data content body author
+    created_at small fixed total limit product product_id product_ids section section_id section_ids sections
+    feature feature_id features user_story user_stories user_story_version_id enable_default enable_content
+    enable_visual target_idx execution_status tester_count tested_by_count bugs_found bug_ids
+    testers_count devices_count total_features tested_features passed_features failed_features total_user_stories
+    tested_user_stories passed_user_stories failed_user_stories blocked_user_stories total_bugs
+    category vendor device devices browser browsers operating_system operating_system_version version
+    min_version max_version min_operating_system_version max_operating_system_version
+    test_environment environment_test_information data_type page_url thumbnail_urls kind content_type file_name size
+    custom_report_configuration_id test_templates status review comment steps
+"""
+NESTED_FIELDS = frozenset(_NESTED_FIELDS.split())
+"""The names that the reference knows inside records, wherever they stand."""
+_NESTING_FIELDS = """
+    analytics app_section attachments author comments connection created_by device device_reports devices executed_by
+    exploratory_test feature features product report requirements section sections sections_with_default submitted_by
+    test test_case test_cycle test_environment test_feature user_stories user_story user_story_version
+"""
+_NESTING = frozenset(_NESTING_FIELDS.split())
+"""The fields of a record that hold objects."""
+_OPEN = frozenset({"thumbnail_urls"})
+"""Objects whose names are values."""
+_NESTS = frozenset({dict, list})
 _SCALARS = (str, int, float, bool)
 
 
@@ -70,6 +94,18 @@ def as_name(value: Any) -> str | None:
     return value if type(value) is str and value else None
 
 
+def _is_known(value: dict[str, Any] | list[Any]) -> bool:
+    """Whether all names inside are those of the reference: nearly always, so this is all that is looked at."""
+    if isinstance(value, list):
+        return all(type(item) not in _NESTS or _is_known(item) for item in value)
+    if not NESTED_FIELDS.issuperset(value):
+        return False
+    for name, item in value.items():
+        if type(item) in _NESTS and item and name not in _OPEN and not _is_known(item):
+            return False
+    return True
+
+
 class Fields:
     """The fields of one record, with the drift met while reading them."""
 
@@ -96,11 +132,31 @@ class Fields:
         """Note that a field holds a word that the vocabulary does not know."""
         self.note(name, f"={word}")
 
-    def note_extras(self, known: frozenset[str]) -> None:
-        """Note fields that the reference does not know."""
+    def note_gaps(self, known: frozenset[str], *needed: str) -> None:
+        """Note fields that the reference does not know, here and in what is nested, and those `needed` but absent.
+
+        A field that goes by several names is needed under one of them: `title|test_title`.
+        """
         if not known.issuperset(self.record):
             for name in sorted(self.record.keys() - known):
                 self.note(f"+{name}", "")
+        for names in needed:
+            if not any(name in self.record for name in names.split("|")):
+                self.note(names.partition("|")[0], ":missing")
+        for name, value in self.record.items():
+            if type(value) in _NESTS and name in _NESTING and not _is_known(value):
+                self._note_nested(f"{name}.", value)
+
+    def _note_nested(self, where: str, value: Any) -> None:
+        if type(value) is list:
+            for item in value:
+                self._note_nested(where, item)
+        elif type(value) is dict:
+            for name in sorted(value):
+                if name not in NESTED_FIELDS:
+                    self.note(f"{where}+{name}", "")
+                elif name not in _OPEN:
+                    self._note_nested(f"{where}{name}.", value[name])
 
     def required_id(self, name: str = "id") -> int:
         """The id of the record itself. Raises `Unreadable`."""

@@ -1,6 +1,6 @@
 """Products, features, user stories and what else hangs on a product, as the API tells them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -29,6 +29,14 @@ _FEATURE_FIELDS = """
     use_markdown
 """
 FEATURE_FIELDS = frozenset(_FEATURE_FIELDS.split())
+_EXECUTION_FIELDS = """
+    id status comment executed_by executed_at device_reports test_cycle exploratory_test user_story user_story_id
+    user_story_version user_story_version_id
+"""
+EXECUTION_FIELDS = frozenset(_EXECUTION_FIELDS.split())
+ENVIRONMENT_FIELDS = frozenset(["id", "title", "name", "url", "product_id", "environment_test_information"])
+TEMPLATE_FIELDS = frozenset(["id", "title", "name", "section", "section_id", "product", "product_id"])
+REASON_FIELDS = frozenset(["key", "name", "default_comment"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +140,7 @@ def parse_product(record: dict[str, Any]) -> ProductPayload:
     """Read a product. Raises `Unreadable` without a usable id, `TooDeep`."""
     fields = open_record(record)
     product_id = fields.required_id()
-    fields.note_extras(PRODUCT_FIELDS)
+    fields.note_gaps(PRODUCT_FIELDS, "name|title", "type|product_type")
     return ProductPayload(
         id=product_id,
         name=fields.text("name", "title"),
@@ -153,7 +161,7 @@ def parse_feature(record: dict[str, Any]) -> FeaturePayload:
     for name in ("sections", "section"):
         members.update(dict.fromkeys(section.id for section in read_sections(fields, name)))
     stories = read_stories(fields)
-    fields.note_extras(FEATURE_FIELDS)
+    fields.note_gaps(FEATURE_FIELDS, "title|name")
     return FeaturePayload(
         id=feature_id,
         title=fields.text("title", "name"),
@@ -205,7 +213,8 @@ def parse_environment(record: dict[str, Any]) -> EnvironmentPayload:
     """Read a test environment without its secrets. Raises `Unreadable` without a usable id."""
     fields = Fields(scrub_environment(record))
     fields.required_id()
-    return environment_of(fields)
+    fields.note_gaps(ENVIRONMENT_FIELDS, "title|name")
+    return replace(environment_of(fields), drift=tuple(fields.drift))
 
 
 def parse_template(record: dict[str, Any]) -> TemplatePayload:
@@ -214,6 +223,7 @@ def parse_template(record: dict[str, Any]) -> TemplatePayload:
     template_id = fields.required_id()
     title = fields.text("title", "name")
     section_id = read_reference(fields, "section")[0]
+    fields.note_gaps(TEMPLATE_FIELDS, "title|name")
     return TemplatePayload(template_id, title, section_id, tuple(fields.drift), fields.record)
 
 
@@ -224,6 +234,7 @@ def parse_reject_reason(record: dict[str, Any]) -> RejectReasonPayload:
     if not key:
         raise Unreadable("key is missing", fields.record)
     name, comment = fields.text("name"), fields.text("default_comment")
+    fields.note_gaps(REASON_FIELDS, "name", "default_comment")
     return RejectReasonPayload(key, name, comment, tuple(fields.drift), fields.record)
 
 
@@ -233,6 +244,7 @@ def parse_execution(record: dict[str, Any]) -> ExecutionPayload:
     execution_id = fields.required_id()
     test_id, test_title = read_reference(fields, "test_cycle", "exploratory_test")
     test = fields.child("test_cycle")
+    fields.note_gaps(EXECUTION_FIELDS, "status", "executed_by", "test_cycle|exploratory_test")
     return ExecutionPayload(
         id=execution_id,
         status=fields.word("status", EXECUTION_STATUSES),

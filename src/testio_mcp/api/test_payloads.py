@@ -102,7 +102,7 @@ def parse_test(record: dict[str, Any]) -> TestPayload:
     product_id, product_name = read_reference(fields, "product")
     section_id, section_name = read_reference(fields, "section")
     analytics = fields.child("analytics")
-    fields.note_extras(TEST_FIELDS)
+    fields.note_gaps(TEST_FIELDS, "title|test_title", "status")
     return TestPayload(
         id=test_id,
         title=fields.text("title", "test_title"),

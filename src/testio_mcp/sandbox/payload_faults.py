@@ -48,17 +48,17 @@ def _gone(payload: Any, rule: Fault) -> Changed:
     return None, kept
 
 
-def _places(node: Any, steps: list[str], rule: Fault) -> Iterator[dict[str, Any]]:
-    """The objects that hold the rule's field."""
+def _places(node: Any, steps: list[str], record_id: int | None) -> Iterator[dict[str, Any]]:
+    """The objects that hold a field, of one record only: that is an item of the first list on the way."""
     if not steps:
         if isinstance(node, dict):
             yield node
     elif steps[0] == "*":
         for item in node if isinstance(node, list) else ():
-            if rule.record_id is None or _is(item, rule.record_id) or "id" not in item:
-                yield from _places(item, steps[1:], rule)
+            if record_id is None or _is(item, record_id) or "id" not in item:
+                yield from _places(item, steps[1:], None)
     elif isinstance(node, dict) and steps[0] in node:
-        yield from _places(node[steps[0]], steps[1:], rule)
+        yield from _places(node[steps[0]], steps[1:], record_id)
 
 
 def _rename(holder: dict[str, Any], name: str, rule: Fault) -> None:
@@ -81,7 +81,7 @@ def _retype(holder: dict[str, Any], name: str, rule: Fault) -> None:
 def _on_field(change: Callable[[dict[str, Any], str, Fault], None]) -> Callable[[Any, Fault], Changed]:
     def changed(payload: Any, rule: Fault) -> Changed:
         *steps, name = rule.field.split(".")
-        for holder in _places(payload, steps, rule):
+        for holder in _places(payload, steps, rule.record_id):
             if name in holder:
                 change(holder, name, rule)
         return None, payload
