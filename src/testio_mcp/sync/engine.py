@@ -24,9 +24,9 @@ from testio_mcp.errors import (
     TestioError,
 )
 from testio_mcp.sync import state
-from testio_mcp.sync.bugs import copy_bugs
+from testio_mcp.sync.bugs import copy_bugs_and_metrics
 from testio_mcp.sync.executions import copy_executions
-from testio_mcp.sync.extras import copy_metrics, copy_reasons, copy_settings
+from testio_mcp.sync.extras import copy_reasons, copy_settings
 from testio_mcp.sync.lock import sync_lock
 from testio_mcp.sync.pages import BROKEN
 from testio_mcp.sync.plan import Planned, plan
@@ -145,17 +145,21 @@ async def _copy(run: Run) -> None:
     products = await _products(run)
     try:
         async with asyncio.TaskGroup() as tasks:
-            for product_id, name in products.items():
-                tasks.create_task(_product(run, product_id, name))
-        await copy_reasons(run)
-        run.reasons = await run.read(state.reasons)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(copy_bugs(run, list(products)))
-            tasks.create_task(copy_executions(run, still_open))
-        # Bugs and executions that are new make the metrics of their tests old.
-        await copy_metrics(run, list(products))
+            tests = asyncio.Event()
+            executions = tasks.create_task(copy_executions(run, still_open, tests))
+            await _tests(run, products)
+            tests.set()
+            await copy_bugs_and_metrics(run, list(products), executions)
     except BaseExceptionGroup as group:
         raise _first(group) from None
+
+
+async def _tests(run: Run, products: dict[int, str]) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for product_id, name in products.items():
+            tasks.create_task(_product(run, product_id, name))
+        tasks.create_task(copy_reasons(run))
+    run.reasons = await run.read(state.reasons)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -21,16 +21,17 @@ _WORKERS = 10
 _LIST = "list of executions"
 
 
-async def copy_executions(run: Run, still_open: Sequence[state.OpenExecution]) -> None:
+async def copy_executions(run: Run, still_open: Sequence[state.OpenExecution], tests: asyncio.Event) -> None:
     """Copy the executions up to the first page that holds nothing new, and those that were open when the run began.
 
-    Of an execution that could not be read only the place in the list is known, so the list is read again. Raises
+    Their changes are logged with the products of their tests, so all but a first copy wait until the `tests` are
+    stored. Of an execution that could not be read only the place in the list is known, so the list is read again. Raises
     `ApiError` when the API as a whole does not answer.
     """
     if not run.options.wants("executions"):
         return
     try:
-        await _copy(run, still_open)
+        await _copy(run, still_open, tests)
     except (*FATAL, ApiUnreachable):
         raise
     except (ApiNotFound, ApiForbidden):
@@ -39,13 +40,15 @@ async def copy_executions(run: Run, still_open: Sequence[state.OpenExecution]) -
         await run.store(EXECUTIONS, state.ACCOUNT, (), [Reject(_LIST, error.message, None)])
 
 
-async def _copy(run: Run, still_open: Sequence[state.OpenExecution]) -> None:
+async def _copy(run: Run, still_open: Sequence[state.OpenExecution], tests: asyncio.Event) -> None:
     point, letters = await run.read(
         lambda conn: (
             state.checkpoint(conn, EXECUTIONS.name, state.ACCOUNT),
             state.letters(conn, EXECUTIONS.name, state.ACCOUNT),
         )
     )
+    if point.completed_at is not None:
+        await tests.wait()
     start = point.next_page or 1
     is_whole = point.completed_at is None or run.options.full or any(key != _LIST for key in letters)
     done = 0

@@ -243,11 +243,13 @@ def tests_awaiting(
     *,
     full: bool = False,
     since: datetime | None = None,
+    among: Collection[int] | None = None,
 ) -> list[tuple[int, int]]:
     """Tests whose bugs or metrics have to be read, newest first, each with its product.
 
     They were not read since the test last changed, or, for bugs, can still change. Results are those of all
-    test-case tests. With `full` all tests that ran are read, with `since` none that ended before that moment.
+    test-case tests. With `full` all tests that ran are read, with `since` none that ended before that moment, with
+    `among` only tests with these ids.
     """
     read = _TEST.c.bugs_synced_hash if part == "bugs" else _TEST.c.metrics_synced_hash
     due = read.is_distinct_from(_TEST.c.content_hash)
@@ -265,6 +267,8 @@ def tests_awaiting(
         statement = statement.where(due)
     if since is not None:
         statement = statement.where(_TEST.c.sort_at >= since)
+    if among is not None:
+        statement = statement.where(_TEST.c.id.in_(among))
     return [(row[0], row[1]) for row in conn.execute(statement, {"product_ids": list(product_ids)})]
 
 
