@@ -25,8 +25,8 @@ async def copy_executions(run: Run, still_open: Sequence[state.OpenExecution], t
     """Copy the executions up to the first page that holds nothing new, and those that were open when the run began.
 
     Their changes are logged with the products of their tests, so all but a first copy wait until the `tests` are
-    stored. Of an execution that could not be read only the place in the list is known, so the list is read again. Raises
-    `ApiError` when the API as a whole does not answer.
+    stored. Of an execution that could not be read only the place in the list is known, so the list is read again.
+    Raises `ApiError` when the API as a whole does not answer.
     """
     if not run.options.wants("executions"):
         return
