@@ -19,7 +19,7 @@ from testio_mcp.sync.walk import FATAL
 
 TESTS_PER_REQUEST = 50
 """How many tests' bugs are asked for at once: few enough for a short address and an answer of a megabyte or so."""
-_WORKERS = 4
+_WORKERS = 6
 """How many such requests are under way: they are large, and metrics are read beside them."""
 _BUG, _COPY = table_of(Bug).c, table_of(TestFeature).c
 # Some bugs name only the test's copy of the feature.
@@ -29,15 +29,14 @@ _BY_COPY = select(_BUG.id).where(
 _FEATURE_OF_COPY = select(_COPY.feature_id).where(_COPY.id == _BUG.test_feature_id).scalar_subquery()
 
 
-async def copy_bugs_and_metrics(run: Run, products: Sequence[int], executions: asyncio.Task[None]) -> None:
+async def copy_bugs_and_metrics(run: Run, products: Sequence[int], after: asyncio.Task[None] | None = None) -> None:
     """Read the bugs of these products' tests that have changed or can still change, and the metrics that are due.
 
     A test counts as read only when each of its bugs is stored, so whatever is missing is asked for again next time.
-    `executions` is the task that copies them: metrics wait for it. Raises `ApiError` when the API as a whole does
-    not answer.
+    Metrics wait for the task `after`. Raises `ApiError` when the API as a whole does not answer.
     """
     waiting = await run.read(lambda conn: _awaiting(conn, run.options, products))
-    async with reading_metrics(run, products, {test_id for test_id, _ in waiting}, executions) as read_metrics:
+    async with reading_metrics(run, products, {test_id for test_id, _ in waiting}, after) as read_metrics:
         if run.options.wants("bugs"):
             await _copy_bugs(run, waiting, read_metrics)
 

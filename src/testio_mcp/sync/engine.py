@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection, select
@@ -25,7 +26,7 @@ from testio_mcp.errors import (
 )
 from testio_mcp.sync import state
 from testio_mcp.sync.bugs import copy_bugs_and_metrics
-from testio_mcp.sync.executions import copy_executions
+from testio_mcp.sync.executions import copy_executions, is_first_copy
 from testio_mcp.sync.extras import copy_reasons, copy_settings
 from testio_mcp.sync.lock import sync_lock
 from testio_mcp.sync.pages import BROKEN
@@ -141,15 +142,18 @@ def _summary(conn: Connection, run_id: int) -> SyncSummary:
 
 
 async def _copy(run: Run) -> None:
-    still_open = await run.read(state.open_executions)
+    still_open, is_first = await run.read(lambda conn: (state.open_executions(conn), is_first_copy(conn)))
     products = await _products(run)
     try:
         async with asyncio.TaskGroup() as tasks:
-            tests = asyncio.Event()
-            executions = tasks.create_task(copy_executions(run, still_open, tests))
-            await _tests(run, products)
-            tests.set()
-            await copy_bugs_and_metrics(run, list(products), executions)
+            executions = partial(copy_executions, run, still_open)
+            if is_first:
+                tasks.create_task(executions())
+                await _tests(run, products)
+                await copy_bugs_and_metrics(run, list(products))
+            else:  # they are logged with the products of their tests, and make the metrics of those old
+                await _tests(run, products)
+                await copy_bugs_and_metrics(run, list(products), after=tasks.create_task(executions()))
     except BaseExceptionGroup as group:
         raise _first(group) from None
 

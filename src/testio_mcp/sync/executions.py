@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 
 from sqlalchemy import Connection
 
@@ -18,20 +19,26 @@ EXECUTIONS_PER_PAGE = 100
 VERSIONS_PER_REQUEST = 50
 """How many user story versions are asked about at once: few enough for a short address."""
 _WORKERS = 10
+_SKEW = timedelta(hours=1)
+"""How far the clocks of the API and of this machine may be apart."""
 _LIST = "list of executions"
 
 
-async def copy_executions(run: Run, still_open: Sequence[state.OpenExecution], tests: asyncio.Event) -> None:
+def is_first_copy(conn: Connection) -> bool:
+    """Whether the list of executions was never read to its end."""
+    return state.checkpoint(conn, EXECUTIONS.name, state.ACCOUNT).completed_at is None
+
+
+async def copy_executions(run: Run, still_open: Sequence[state.OpenExecution]) -> None:
     """Copy the executions up to the first page that holds nothing new, and those that were open when the run began.
 
-    Their changes are logged with the products of their tests, so all but a first copy wait until the `tests` are
-    stored. Of an execution that could not be read only the place in the list is known, so the list is read again.
-    Raises `ApiError` when the API as a whole does not answer.
+    Of an execution that could not be read only the place in the list is known, so the list is read again. Raises
+    `ApiError` when the API as a whole does not answer.
     """
     if not run.options.wants("executions"):
         return
     try:
-        await _copy(run, still_open, tests)
+        await _copy(run, still_open)
     except (*FATAL, ApiUnreachable):
         raise
     except (ApiNotFound, ApiForbidden):
@@ -40,15 +47,13 @@ async def copy_executions(run: Run, still_open: Sequence[state.OpenExecution], t
         await run.store(EXECUTIONS, state.ACCOUNT, (), [Reject(_LIST, error.message, None)])
 
 
-async def _copy(run: Run, still_open: Sequence[state.OpenExecution], tests: asyncio.Event) -> None:
+async def _copy(run: Run, still_open: Sequence[state.OpenExecution]) -> None:
     point, letters = await run.read(
         lambda conn: (
             state.checkpoint(conn, EXECUTIONS.name, state.ACCOUNT),
             state.letters(conn, EXECUTIONS.name, state.ACCOUNT),
         )
     )
-    if point.completed_at is not None:
-        await tests.wait()
     start = point.next_page or 1
     is_whole = point.completed_at is None or run.options.full or any(key != _LIST for key in letters)
     done = 0
@@ -104,13 +109,19 @@ async def _pages(run: Run, point: state.Point, number: int, *, stop_early: bool)
 async def _store(
     run: Run, page: Page[ExecutionPayload], point: state.Point | None = None, *, is_first: bool = False
 ) -> Tally:
-    """Store a page, and have the metrics of the tests whose executions changed read again."""
+    """Store a page, and have the metrics of the tests whose executions changed read again.
+
+    A first copy goes on beside that of the metrics: there, only what happened meanwhile makes them old.
+    """
     tests = sorted({record.test_id for record in page.records if record.test_id is not None})
     products = {} if is_first else await run.read(lambda conn: state.products_of(conn, tests))
 
+    since = run.started_at - _SKEW
+    meanwhile = {item.test_id for item in page.records if item.executed_at is not None and item.executed_at >= since}
+    touched = [test_id for test_id in tests if test_id in meanwhile] if is_first else tests
+
     def forget(conn: Connection) -> None:
-        if not is_first:
-            state.forget_metrics(conn, "executions", tests, run.started_at)
+        state.forget_metrics(conn, "executions", touched, run.started_at)
 
     return await run.store(
         EXECUTIONS,

@@ -1,7 +1,7 @@
 """Reading the metrics of tests that ran, one request each, and the results of test-case tests with them.
 
-Bugs and executions that are new make the metrics of their tests old. So a test is read once its bugs are stored and
-the list of executions has been read, while the bugs of other tests are still on their way.
+Bugs and executions that are new make the metrics of their tests old. So a test is read once its bugs are stored and,
+but for a first copy, the executions have been read, while the bugs of other tests are still on their way.
 """
 
 import asyncio
@@ -33,11 +33,11 @@ _AHEAD = 3
 
 @asynccontextmanager
 async def reading_metrics(
-    run: Run, products: Sequence[int], later: Collection[int], executions: asyncio.Task[None]
+    run: Run, products: Sequence[int], later: Collection[int], after: asyncio.Task[None] | None
 ) -> AsyncIterator[Then]:
     """Read the metrics of these products' tests that ran and changed since, and their case results.
 
-    Tests begin to be read when the task `executions` is done, and those of `later` when the caller has named them.
+    Tests begin to be read when the task `after` is done, and those of `later` when the caller has named them.
     Where case results alone are asked for, the tests are all test-case tests that ran. Ends when all are stored.
     Raises `ApiError` when the API as a whole does not answer.
     """
@@ -49,7 +49,7 @@ async def reading_metrics(
     point = await run.read(lambda conn: state.checkpoint(conn, METRICS.name, state.ACCOUNT))
     metrics = _Metrics(run, products, part, later, log_new=point.completed_at is not None)
     async with asyncio.TaskGroup() as tasks:
-        starting = tasks.create_task(metrics.start(executions))
+        starting = tasks.create_task(metrics.start(after))
         for _ in range(_AHEAD):
             tasks.create_task(metrics.work())
         yield metrics.add
@@ -88,9 +88,10 @@ class _Metrics:
         self._batches: asyncio.Queue[tuple[int, list[int]] | None] = asyncio.Queue()
         self._total = self._added = self._done = 0
 
-    async def start(self, executions: asyncio.Task[None]) -> None:
-        """Take the tests that wait for nothing, once the executions are read."""
-        await asyncio.wait({executions})
+    async def start(self, after: asyncio.Task[None] | None) -> None:
+        """Take the tests that wait for nothing else, once the task `after` is done."""
+        if after is not None:
+            await asyncio.wait({after})
         later, self._has_started = set(self._later), True
         found = await self._run.read(self._awaiting)
         self._total = len(found)
