@@ -5,6 +5,12 @@ An assistant starts the server anew for every conversation, so that path imports
 
 import os
 import sys
+from contextlib import suppress
+from types import TracebackType
+from typing import NoReturn
+
+INTERRUPTED = 130
+"""Exit code of a command that was ended by Ctrl-C."""
 
 _TOOL_OPTIONS = ("--toolsets", "--tools", "--exclude-tools", "--read-only")
 
@@ -29,7 +35,11 @@ def main() -> None:
         if sys.argv[1] != "serve":  # servers see to their signals themselves
             # A request to end is taken as Ctrl-C is: what is under way is finished or rolled back, and noted.
             signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-        sys.exit(run())
+        sys.excepthook = _excepted
+        code = run()
+        if code == INTERRUPTED:
+            _leave(code)
+        sys.exit(code)
     with importing():
         from testio_mcp.surfaces.stdio import serve_stdio
     from testio_mcp.errors import TestioError
@@ -39,6 +49,24 @@ def main() -> None:
     except TestioError as error:
         sys.stderr.write(f"{error.message} {error.next_step}\n")
         sys.exit(error.exit_code)
+
+
+def _excepted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What is caught nowhere: a further Ctrl-C, which may come at any moment, ends the program without a word."""
+    if issubclass(kind, KeyboardInterrupt):
+        _leave(INTERRUPTED)
+    sys.__excepthook__(kind, error, trace)
+
+
+def _leave(code: int) -> NoReturn:
+    """End at once: a second Ctrl-C may have kept threads from being ended, for which an ordinary exit waits."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
 
 
 def _leave_no_core() -> None:

@@ -89,10 +89,17 @@ class ApiRejected(ApiError):
 
 
 class ApiUnreachable(ApiError):
-    """No connection: refused, unknown host, TLS failure or time-out; or so many failures that nothing is sent."""
+    """No connection: refused, unknown host, TLS failure or time-out; or so many failures that nothing is sent.
+
+    `is_down` says that it is known to be true of the whole API.
+    """
 
     code = "api_unreachable"
     status = 503
+
+    def __init__(self, message: str, next_step: str, *, is_down: bool = False) -> None:
+        super().__init__(message, next_step)
+        self.is_down = is_down
 
 
 class ApiUnavailable(ApiError):

@@ -9,6 +9,7 @@ import pty
 import re
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -259,3 +260,32 @@ async def test_a_signal_ends_a_sync_and_the_next_one_completes_it(
         status = json.loads((await cli(environment, "status", "--json")).out)
         assert (status["tests"], status["bugs"], status["open_bugs"]) == (truth.tests, truth.bugs, truth.open_bugs)
         assert (await cli(environment, "db", "check")).code == 0
+
+
+async def test_ctrl_c_again_and_again_ends_a_sync_at_once(tmp_path: Path, canary: str, cli: Cli) -> None:
+    async with serve_sandbox(World(seed=3, products=1, tests_per_product=3), token=canary) as sandbox:
+        environment = {
+            "TESTIO_DB_PATH": str(tmp_path / "store.db"),
+            "TESTIO_CUSTOMER_API_BASE_URL": sandbox.url,
+            "TESTIO_CUSTOMER_API_TOKEN": canary,
+        }
+        sandbox.faults.add(Fault("stall", "features"))
+        for times in (2, 3, 3, 3, 4):
+            sandbox.requests.clear()
+            running = await asyncio.create_subprocess_exec(
+                *PROGRAM, "sync", env=whole(environment), cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+            while not any(request.path.endswith("features") for request in sandbox.requests):
+                assert running.returncode is None
+                await asyncio.sleep(0.01)
+            for _ in range(times):
+                with suppress(ProcessLookupError):  # it has just ended
+                    os.kill(running.pid, signal.SIGINT)
+                await asyncio.sleep(0.002)
+            async with asyncio.timeout(5):
+                out, _ = await running.communicate()
+            # A signal may also meet the very last instructions, which then end by it.
+            assert running.returncode in (130, -signal.SIGINT)
+            assert out == b""
+        sandbox.faults.clear()
+        assert (await cli(environment, "sync")).code == 0

@@ -86,6 +86,22 @@ async def test_each_surface_refreshes_first(
     assert "Not refreshed" not in shown.err
 
 
+async def test_piped_changes_are_summed_up_beside_the_data(
+    sandbox: Sandbox, environment: dict[str, str], tmp_path: Path
+) -> None:
+    bugs = [bug.id for product in sandbox.world.product_ids for bug in sandbox.world.open_bugs(product)]
+    for bug in bugs:
+        sandbox.world.update_bug(bug, status="rejected")
+
+    shown = await command(environment, "changes", "--entities", "bug", cwd=tmp_path)
+
+    line = f"{len(bugs)} bugs are now rejected"
+    assert len(bugs) > 1
+    assert line in shown.err.splitlines()
+    assert line not in shown.out
+    assert len(shown.out.splitlines()) == 1 + len(bugs)
+
+
 async def test_two_servers_and_many_questions_cause_one_refresh(
     sandbox: Sandbox, environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from testio_mcp.api.retry import Policy
 from testio_mcp.app import App
 from testio_mcp.database.cache import PersistentCache
+from testio_mcp.errors import ApiUnreachable
 from testio_mcp.sandbox import World, serve_sandbox
 from tests.conftest import SettingsFor
 from tests.support.hasty import hasty_client
@@ -150,3 +151,30 @@ async def test_a_test_is_gone_only_after_two_denials(account: Account) -> None:
     account.break_with("error", single, status=404)
     assert (await account.sync()).status == "completed"
     assert [row["gone_at"] is not None for row in await account.rows("test", id=oldest)] == [True]
+
+
+async def test_an_api_that_goes_down_among_single_tests_ends_the_run(account: Account) -> None:
+    """The tests that were not asked for are not broken."""
+    await account.sync()
+    account.break_with("error", r"/exploratory_tests/\d+$|^/products$", status=503, skip=4)
+
+    with pytest.raises(ApiUnreachable):
+        await account.sync(only=frozenset({"metrics"}))
+
+    assert await _letters(account) == {}
+
+
+async def test_reasons_that_never_come_hold_nothing_up(
+    sqlite_file: Path, settings_for: SettingsFor, canary: str
+) -> None:
+    world = World(seed=7, products=1, tests_per_product=3, bugs_per_test=1)
+    impatient = partial(hasty_client, policy=Policy(attempts=2, read=0.5))
+    async with AsyncExitStack() as closing, serve_sandbox(world, token=canary) as sandbox:
+        store = await closing.enter_async_context(PersistentCache(sqlite_file))
+        settings = settings_for(customer_api_base_url=sandbox.url)
+        account = Account(world, sandbox, App(settings, store, closing, client=impatient))
+        account.break_with("stall", "reject_reasons")
+
+        assert (await account.sync(only=CORE | {"reasons"})).problems == 1
+        assert await account.counts() == account.truth()
+        await closing.aclose()

@@ -62,7 +62,8 @@ def _alike(conn: Connection) -> tuple[Counts, Counts]:
     kept = {tuple(row[:-1]): row[-1] for row in conn.execute(select(table_of(ChangeCount)))}
     found: Counter[tuple[Any, ...]] = Counter()
     for line in conn.execute(select(table_of(ChangeLog))).mappings():
-        words = {"status": line["new_value"] or "", "gone_at": "gone" if line["new_value"] else ""}
+        new = line["new_value"] or ""
+        words = {"status": new, "execution_status": new, "gone_at": "gone" if line["new_value"] else ""}
         about = [line[name] for name in ("changed_at", "run_id", "product_id", "entity", "field")]
         found[*about, words.get(line["field"], "")] += 1
     return kept, dict(found)

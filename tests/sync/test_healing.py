@@ -183,3 +183,14 @@ async def test_more_templates_than_one_answer_shows(account: Account) -> None:
 
     stored = {row["id"] for row in await account.rows("test_template", product_id=product.id)}
     assert stored == set(product.templates)
+
+
+async def test_bugs_alone_are_no_first_copy_before_the_tests_are_known(account: Account) -> None:
+    """Or the bugs of the first real copy would all be told as new."""
+    assert (await account.sync(only=frozenset({"bugs"}))).status == "completed"
+    assert await account.rows("checkpoint", resource="bugs") == []
+
+    await account.sync()
+
+    assert await account.rows("change_log") == []
+    assert await account.counts() == account.truth()

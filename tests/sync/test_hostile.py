@@ -14,6 +14,7 @@ from testio_mcp.sync.progress import Progress
 from tests.sync.conftest import CORE, Account
 
 LIST = r"products/\d+/exploratory_tests$"
+BY_TEST = "filter_test_cycle_ids"
 
 
 async def test_a_record_that_breaks_its_page_is_set_aside_and_comes_back(account: Account) -> None:
@@ -125,6 +126,13 @@ async def test_a_forbidden_product_is_skipped_and_named(account: Account) -> Non
     account.sandbox.faults.clear()
     assert (await account.sync()).status == "completed"
     assert await account.counts() == account.truth()
+
+    account.break_with("error", rf"products/{forbidden}/", status=403)
+    account.sandbox.requests.clear()
+    assert (await account.sync(full=True)).problems == 1
+    asked = {key for request in account.sandbox.requests for key in request.query.get(BY_TEST, "").split(",")}
+    assert str(account.world.test_ids(other)[-1]) in asked
+    assert not asked & set(map(str, account.world.test_ids(forbidden)))
 
 
 async def test_a_failed_walk_resumes_where_it_was(account: Account) -> None:

@@ -86,6 +86,7 @@ class Circuit:
                 raise ApiUnreachable(
                     f"{self._host} failed {FAILURES_TO_OPEN} times in a row; requests rest for {left:.0f} s.",
                     "Try again after that; answers from the local store stay available.",
+                    is_down=True,
                 )
             await (self._clock.sleep(left) if left else self._probed.wait())
             rested += left

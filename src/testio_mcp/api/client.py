@@ -96,12 +96,15 @@ class CustomerApi:
 
         Raises `ApiUnreachable` when the API does not answer that either.
         """
-        if not (self._calls.circuit.remaining or isinstance(failure, ApiUnreachable)):
+        if isinstance(failure, ApiUnreachable):
+            if failure.is_down:
+                raise failure
+        elif not self._calls.circuit.remaining:
             return
         try:
             await self.list_products()
-        except (ApiUnavailable, BadPayload) as error:
-            raise ApiUnreachable(error.message, error.next_step) from None
+        except (ApiUnavailable, ApiUnreachable, BadPayload) as error:
+            raise ApiUnreachable(error.message, error.next_step, is_down=True) from None
 
     async def list_products(self) -> Page[ProductPayload]:
         """All products of the account."""

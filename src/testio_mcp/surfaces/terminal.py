@@ -49,10 +49,12 @@ def show(answer: Mapping[str, Any], form: Form | None = None, columns: Sequence[
         data = arranged(data, columns)
     if form is not None:
         _write({"csv": exports.comma_separated, "md": exports.markdown}[form](data, columns))
+        _talk_digest(data)
     elif sys.stdout.isatty():
         left_out = show_record(Console(), data, columns=columns)
     else:
         _write(exports.tab_separated(data, columns))
+        _talk_digest(data)
     _talk_about(answer, left_out)
 
 
@@ -99,6 +101,13 @@ def _talk_about(answer: Mapping[str, Any], left_out: Sequence[str]) -> None:
     if left_out:
         talk(f"No room for {', '.join(left_out)}; --columns chooses, --csv has all.")
     talk_about_age(answer)
+
+
+def _talk_digest(answer: Mapping[str, Any]) -> None:
+    """Say what the records of a page come to, where stdout holds nothing but the records."""
+    if "items" in answer:
+        for line in answer.get("digest", ()):
+            talk(plain.cell(line))
 
 
 def talk_about_age(answer: Mapping[str, Any]) -> None:
@@ -173,15 +182,15 @@ async def progress() -> AsyncIterator["Report"]:
     from rich import progress as rich_progress
     from rich.table import Column
 
+    console = Console(stderr=True)
+    names = Column(no_wrap=True, overflow="ellipsis", max_width=console.width // 2)
     columns = (
-        rich_progress.TextColumn(
-            "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=2)
-        ),
-        rich_progress.BarColumn(None, table_column=Column(ratio=1)),
+        rich_progress.TextColumn("{task.description}", markup=False, table_column=names),
+        rich_progress.BarColumn(),
         rich_progress.MofNCompleteColumn(table_column=Column(no_wrap=True)),
         rich_progress.TimeElapsedColumn(table_column=Column(no_wrap=True)),
     )
-    with rich_progress.Progress(*columns, console=Console(stderr=True), expand=True) as bars:
+    with rich_progress.Progress(*columns, console=console) as bars:
         yield _Bars(bars).report
 
 

@@ -38,7 +38,7 @@ async def copy_bugs_and_metrics(run: Run, products: Sequence[int], after: asynci
     waiting = await run.read(lambda conn: _awaiting(conn, run.options, products))
     async with reading_metrics(run, products, {test_id for test_id, _ in waiting}, after) as read_metrics:
         if run.options.wants("bugs"):
-            await _copy_bugs(run, waiting, read_metrics)
+            await _copy_bugs(run, products, waiting, read_metrics)
 
 
 def _awaiting(conn: Connection, options: SyncOptions, products: Sequence[int]) -> list[tuple[int, int]]:
@@ -47,8 +47,13 @@ def _awaiting(conn: Connection, options: SyncOptions, products: Sequence[int]) -
     return state.tests_awaiting(conn, "bugs", products, full=options.full, since=options.since)
 
 
-async def _copy_bugs(run: Run, waiting: list[tuple[int, int]], then: Then) -> None:
-    point = await run.read(lambda conn: state.checkpoint(conn, BUGS.name, state.ACCOUNT))
+async def _copy_bugs(run: Run, products: Sequence[int], waiting: list[tuple[int, int]], then: Then) -> None:
+    point, has_tests = await run.read(
+        lambda conn: (
+            state.checkpoint(conn, BUGS.name, state.ACCOUNT),
+            run.options.wants("tests") or state.have_tests(conn, products),
+        )
+    )
     batches = (waiting[n : n + TESTS_PER_REQUEST] for n in range(0, len(waiting), TESTS_PER_REQUEST))
     copy = _Copy(run, len(waiting), then, log_new=point.completed_at is not None)
     async with asyncio.TaskGroup() as tasks:
@@ -56,7 +61,7 @@ async def _copy_bugs(run: Run, waiting: list[tuple[int, int]], then: Then) -> No
             tasks.create_task(copy.work(batches))
     if copy.refused is not None:
         await run.store(BUGS, state.ACCOUNT, (), [Reject("list of bugs", copy.refused.message, None)])
-    elif not run.options.product_ids and run.options.since is None:
+    elif has_tests and not run.options.product_ids and run.options.since is None:
         await run.write(lambda conn: state.clear_old_letters(conn, BUGS.name, state.ACCOUNT, run.started_at))
         await run.store(BUGS, state.ACCOUNT, (), point=state.Point(None, run.started_at))
 

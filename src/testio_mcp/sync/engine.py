@@ -16,6 +16,7 @@ from testio_mcp.database.search import tidy
 from testio_mcp.database.tables import Feature, SyncRun, table_of
 from testio_mcp.errors import (
     ApiError,
+    ApiForbidden,
     ApiNotFound,
     ApiUnavailable,
     ApiUnreachable,
@@ -149,21 +150,22 @@ async def _copy(run: Run) -> None:
             executions = partial(copy_executions, run, still_open)
             if is_first:
                 tasks.create_task(executions())
-                await _tests(run, products)
-                await copy_bugs_and_metrics(run, list(products))
+                allowed = await _tests(run, products)
+                await copy_bugs_and_metrics(run, allowed)
             else:  # they are logged with the products of their tests, and make the metrics of those old
-                await _tests(run, products)
-                await copy_bugs_and_metrics(run, list(products), after=tasks.create_task(executions()))
+                allowed = await _tests(run, products)
+                await copy_bugs_and_metrics(run, allowed, after=tasks.create_task(executions()))
     except BaseExceptionGroup as group:
         raise _first(group) from None
 
 
-async def _tests(run: Run, products: dict[int, str]) -> None:
+async def _tests(run: Run, products: dict[int, str]) -> list[int]:
+    """Copy the products' features and tests; the products that are not forbidden."""
     async with asyncio.TaskGroup() as tasks:
-        for product_id, name in products.items():
-            tasks.create_task(_product(run, product_id, name))
+        asked = {key: tasks.create_task(_product(run, key, name)) for key, name in products.items()}
         tasks.create_task(copy_reasons(run))
     run.reasons = await run.read(state.reasons)
+    return [product_id for product_id, task in asked.items() if task.result()]
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -216,8 +218,8 @@ async def _one_by_one(run: Run, error: ApiError) -> tuple[Page[ProductPayload], 
     return Page(records, rejects, len(records)), known
 
 
-async def _product(run: Run, product_id: int, name: str) -> None:
-    """Copy what belongs to a product; when the API refuses it, the other products go on."""
+async def _product(run: Run, product_id: int, name: str) -> bool:
+    """Copy what belongs to a product; when the API refuses it, the other products go on. False: it is forbidden."""
     try:
         if run.options.wants("features"):
             await _features(run, product_id)
@@ -229,8 +231,9 @@ async def _product(run: Run, product_id: int, name: str) -> None:
     except ApiError as error:
         reject = Reject(f"product {product_id}", error.message, None)
         await run.store(TESTS, product_id, (), [reject])
-    else:
-        await run.write(lambda conn: state.clear_letters(conn, TESTS.name, product_id, [f"product {product_id}"]))
+        return not isinstance(error, ApiForbidden)
+    await run.write(lambda conn: state.clear_letters(conn, TESTS.name, product_id, [f"product {product_id}"]))
+    return True
 
 
 async def _features(run: Run, product_id: int) -> None:

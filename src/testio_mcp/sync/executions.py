@@ -1,6 +1,5 @@
 """Copying the account's executions, newest first, and asking again for those that can still change."""
 
-import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -9,7 +8,7 @@ from sqlalchemy import Connection
 from testio_mcp.api.payloads import ExecutionPayload, Page, Reject
 from testio_mcp.errors import ApiError, ApiForbidden, ApiNotFound, ApiUnreachable
 from testio_mcp.sync import state
-from testio_mcp.sync.pages import read_page
+from testio_mcp.sync.pages import at_once, read_page
 from testio_mcp.sync.resources import EXECUTIONS
 from testio_mcp.sync.run import Run
 from testio_mcp.sync.walk import FATAL
@@ -88,7 +87,7 @@ async def _pages(run: Run, point: state.Point, number: int, *, stop_early: bool)
         fetch = run.api.list_executions
         for place, page in zip(
             numbers,
-            await asyncio.gather(*(read_page(run.api, fetch, n, EXECUTIONS_PER_PAGE) for n in numbers)),
+            await at_once(read_page(run.api, fetch, n, EXECUTIONS_PER_PAGE) for n in numbers),
             strict=True,
         ):
             ids = [record.id for record in page.records]

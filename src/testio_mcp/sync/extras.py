@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from testio_mcp.api.payloads import Page, Reject
 from testio_mcp.database.dialect import Row, upsert
 from testio_mcp.database.tables import RejectReason, table_of
-from testio_mcp.errors import ApiError, ApiForbidden, ApiNotFound, ApiUnreachable
+from testio_mcp.errors import ApiError, ApiForbidden, ApiNotFound
 from testio_mcp.sync import state
 from testio_mcp.sync.pages import BROKEN, joined
 from testio_mcp.sync.removal import missing
@@ -95,9 +95,10 @@ async def copy_reasons(run: Run) -> None:
     rows: list[Row] = []
     try:
         page = await run.api.reject_reasons()
-    except (*FATAL, ApiUnreachable):
+    except FATAL:
         raise
     except ApiError as error:
+        await run.api.check(error)
         rejects = [] if isinstance(error, (ApiNotFound, ApiForbidden)) else [Reject(name, error.message, None)]
     else:
         rejects = page.rejects

@@ -1,8 +1,9 @@
 """Reading lists that break: what cannot be read as a whole is split until the bad record is alone."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from testio_mcp.api.client import CustomerApi
 from testio_mcp.api.payloads import BugPayload, Page, Reject, TestPayload
@@ -117,7 +118,7 @@ async def read_page(api: CustomerApi, fetch: Fetch[T], number: int, size: int) -
     parts = _Parts(api, read, _smaller)
     try:
         await parts.take([(number, size)])
-    except BROKEN:
+    except (ApiUnavailable, BadPayload):
         beside = _Parts(api, read, _smaller)
         await beside.take([(number + 1, size)])
         # The list can be read there, so it is the records of this page that break it, each of them.
@@ -125,6 +126,16 @@ async def read_page(api: CustomerApi, fetch: Fetch[T], number: int, size: int) -
         await parts.take([(number, size)])
     rejects = [Reject(f"{POSITION}{place}", error.message, None) for (place, _), error in parts.bad]
     return joined([*parts.good, Page([], rejects, len(rejects))])
+
+
+async def at_once(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of several calls under way at the same time; a failure ends the others and is raised."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            made = [tasks.create_task(call) for call in calls]
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from None
+    return [task.result() for task in made]
 
 
 def joined(parts: Sequence[Page[T]]) -> Page[T]:

@@ -197,6 +197,12 @@ def products_of(conn: Connection, test_ids: Collection[int]) -> dict[int, int]:
     return {row[0]: row[1] for row in conn.execute(found, {"ids": list(test_ids)})}
 
 
+def have_tests(conn: Connection, product_ids: Collection[int]) -> bool:
+    """Whether the list of tests of each of the products was read to its end."""
+    read = select(_POINT.c.product_id).where(_POINT.c.resource == "tests", _POINT.c.completed_at.is_not(None))
+    return set(product_ids) <= {row[0] for row in conn.execute(read)}
+
+
 def mutable_tests(conn: Connection, product_id: int) -> list[int]:
     """Tests of the product that can still change, newest first."""
     statement = select(_TEST.c.id).where(

@@ -5,7 +5,6 @@ to its end before is left at the first page that holds nothing new: new tests co
 still change are asked for by id.
 """
 
-import asyncio
 from collections.abc import Iterable
 from functools import partial
 
@@ -13,9 +12,17 @@ from sqlalchemy import Connection
 
 from testio_mcp.api.payloads import Page, Reject, TestPayload
 from testio_mcp.database.tables import Test, table_of
-from testio_mcp.errors import ApiError, ApiNotFound, AuthFailed, RateLimited, TokenMissing
+from testio_mcp.errors import (
+    ApiError,
+    ApiNotFound,
+    ApiUnavailable,
+    AuthFailed,
+    BadPayload,
+    RateLimited,
+    TokenMissing,
+)
 from testio_mcp.sync import state
-from testio_mcp.sync.pages import PAGE, Listed, read_tests
+from testio_mcp.sync.pages import PAGE, Listed, at_once, read_tests
 from testio_mcp.sync.places import Read, still_broken
 from testio_mcp.sync.removal import mark_gone, missing
 from testio_mcp.sync.resources import TESTS
@@ -115,7 +122,7 @@ class Walk:
                 else max(1, min(_WINDOWS[min(window, len(_WINDOWS) - 1)], (expected or 2**31) - number + 1))
             )
             for listed in await self._fetch(range(number, number + width)):
-                if isinstance(listed, BaseException):
+                if isinstance(listed, ApiError):
                     raise listed
                 if not listed.page.count or listed.ids == previous != []:
                     return listed.number - start
@@ -132,10 +139,15 @@ class Walk:
         ends = [record.end_at for record in page.records]
         return since is not None and all(end is not None and end < since for end in ends)
 
-    async def _fetch(self, numbers: Iterable[int]) -> list[Listed | BaseException]:
+    async def _fetch(self, numbers: Iterable[int]) -> list[Listed | ApiError]:
         """Several pages at a time; one that cannot be read is an error in its place, and those before it count."""
-        pages = (read_tests(self._run.api, self._product_id, number) for number in numbers)
-        return await asyncio.gather(*pages, return_exceptions=True)
+        return await at_once(self._page(number) for number in numbers)
+
+    async def _page(self, number: int) -> Listed | ApiError:
+        try:
+            return await read_tests(self._run.api, self._product_id, number)
+        except (ApiUnavailable, BadPayload) as error:
+            return error
 
     async def _store(self, page: Page[TestPayload], point: state.Point) -> Tally:
         log_new = point.completed_at is not None
@@ -154,7 +166,7 @@ class Walk:
 
         A test that the API does not know is gone once two runs in a row were told so: `denied` names the first's.
         """
-        found = await asyncio.gather(*(self._get(test_id) for test_id in test_ids))
+        found = await at_once(self._get(test_id) for test_id in test_ids)
         records = [item for item in found if isinstance(item, TestPayload)]
         rejects = [item for item in found if isinstance(item, Reject)]
         gone = [int(item.key) for item in rejects if item.reason == _UNKNOWN and int(item.key) in denied]
