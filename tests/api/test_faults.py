@@ -14,7 +14,7 @@ import pytest
 
 from testio_mcp.api.client import CustomerApi
 from testio_mcp.api.retry import Policy
-from testio_mcp.api.transport import open_client
+from testio_mcp.api.transport import timeouts
 from testio_mcp.errors import (
     ApiForbidden,
     ApiNotFound,
@@ -159,10 +159,10 @@ async def test_a_dripping_answer_ends_at_the_deadline(api_for: ClientFor, failur
     assert api.requests == 1
 
 
-def test_patience_is_what_was_decided(settings_for: SettingsFor) -> None:
+def test_patience_is_what_was_decided() -> None:
     """In seconds; each limit by itself is tried out above and in the tests of pauses and rests."""
     policy = Policy()
-    assert open_client(settings_for(), policy).timeout == httpx2.Timeout(30, connect=5, pool=None)
+    assert timeouts(policy)["timeout"] == httpx2.Timeout(30, connect=5, pool=None).as_dict()
     assert (policy.attempts, policy.total, policy.longest_pause) == (5, 60, 300)
 
 

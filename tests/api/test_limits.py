@@ -167,6 +167,24 @@ async def test_an_api_that_stays_down_is_left_alone(api_for: ClientFor, time: Fa
     assert len(server.seen) == 11
 
 
+async def test_after_five_failed_probes_nobody_waits_for_the_next(api_for: ClientFor, time: FakeTime) -> None:
+    """However many calls wait; who comes then may try again."""
+    is_up = asyncio.Event()
+
+    async def down(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await (PRODUCTS if is_up.is_set() else respond(503))(reader, writer)
+
+    async with scripted(down) as server, api_for(server) as api:
+        calls = (api.list_products() for _ in range(8))
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        assert {type(end) for end in ends} <= {ApiUnreachable, ApiUnavailable}
+        assert len(server.seen) <= 10 + 7 + 5
+        assert api.resting > 0.0
+        is_up.set()
+        await api.list_products()
+        assert api.resting == 0.0
+
+
 async def test_a_cancelled_probe_leaves_room_for_the_next(
     api_for: ClientFor, time: FakeTime, failure: Failure
 ) -> None:

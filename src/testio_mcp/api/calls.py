@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from testio_mcp.api.answers import bad_payload, not_json
-from testio_mcp.api.circuit import Circuit, Pause
+from testio_mcp.api.circuit import PROBES_TO_GIVE_UP, Circuit, Pause
 from testio_mcp.api.clock import Clock
 from testio_mcp.api.retry import Again, Policy, backoff
 from testio_mcp.api.strict_json import NotJson, read_json
@@ -15,11 +15,15 @@ from testio_mcp.errors import ApiError, RateLimited
 
 @dataclass(slots=True)
 class _Budget:
-    """What is left of a call's time, in seconds: for work, for pauses that the API asks for, and for its rests."""
+    """What is left of a call's time, in seconds: for work, for pauses that the API asks for, and for its rests.
+
+    `probes` is how many failed ones in a row it does not outwait.
+    """
 
     work: float
     pause: float
     rest: float
+    probes: int
 
 
 class Calls:
@@ -40,7 +44,9 @@ class Calls:
         `once` is for requests that change something: they are repeated only if no byte left. Raises `ApiError`.
         """
         self._transport.require_token()
-        budget = _Budget(self._policy.total, self._policy.longest_pause, 0 if once else self._policy.longest_rest)
+        longest_rest = 0 if once else self._policy.longest_rest
+        probes = self.circuit.failed_probes + PROBES_TO_GIVE_UP
+        budget = _Budget(self._policy.total, self._policy.longest_pause, longest_rest, probes)
         attempt = 0
         while True:
             try:
@@ -53,7 +59,7 @@ class Calls:
         async with self._slots:
             try:
                 # Whoever queued for a slot meets a rest or a pause that began meanwhile.
-                budget.rest -= await self.circuit.enter(budget.rest)
+                budget.rest -= await self.circuit.enter(budget.rest, budget.probes)
                 budget.pause -= await self.pause.wait(budget.pause)
                 return await self._exchange(request, budget)
             finally:

@@ -8,6 +8,8 @@ from testio_mcp.errors import ApiUnreachable, RateLimited
 
 FAILURES_TO_OPEN = 10
 OPEN_SECONDS = 60.0
+PROBES_TO_GIVE_UP = 5
+"""Who has seen so many probes fail in a row waits for no other one: the API is down for good."""
 
 
 class Pause:
@@ -56,6 +58,7 @@ class Circuit:
         self._host = host
         self._failures = 0
         self._open_until: float | None = None
+        self.failed_probes = 0
         self._prober: asyncio.Task[Any] | None = None
         self._probed = asyncio.Event()
 
@@ -66,11 +69,11 @@ class Circuit:
             return 0.0
         return max(0.0, self._open_until - self._clock.monotonic())
 
-    async def enter(self, budget: float) -> float:
+    async def enter(self, budget: float, probes: int) -> float:
         """Wait until a request may be sent; the seconds rested.
 
-        Raises `ApiUnreachable` at once when the rest is longer than `budget` seconds, or a probe is under way and
-        there is no budget to wait for it.
+        Raises `ApiUnreachable` at once when the rest is longer than `budget` seconds or so many `probes` in a row
+        have failed, or a probe is under way and there is no budget to wait for it.
         """
         rested = 0.0
         while self._open_until is not None:
@@ -79,7 +82,7 @@ class Circuit:
                 self._prober = asyncio.current_task()
                 self._probed.clear()
                 break
-            if not budget or rested + left > budget:
+            if not budget or rested + left > budget or self.failed_probes >= probes:
                 raise ApiUnreachable(
                     f"{self._host} failed {FAILURES_TO_OPEN} times in a row; requests rest for {left:.0f} s.",
                     "Try again after that; answers from the local store stay available.",
@@ -97,11 +100,12 @@ class Circuit:
 
     def succeeded(self) -> None:
         """The API answered."""
-        self._failures = 0
+        self._failures = self.failed_probes = 0
         self._open_until = None
 
     def failed(self) -> None:
         """The API did not answer, or with a sign that it is down as a whole."""
         self._failures += 1
+        self.failed_probes += self._prober is asyncio.current_task()
         if self._open_until is not None or self._failures >= FAILURES_TO_OPEN:
             self._open_until = self._clock.monotonic() + OPEN_SECONDS

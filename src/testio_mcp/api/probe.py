@@ -11,7 +11,15 @@ import httpx2
 from testio_mcp.api.answers import CHECK_ADDRESS, LATER, Asked
 from testio_mcp.api.clock import Clock
 from testio_mcp.api.retry import Policy, http_date
-from testio_mcp.api.transport import failure, open_client, tls_context, tls_error
+from testio_mcp.api.transport import (
+    HEADERS,
+    failure,
+    open_connections,
+    sent,
+    timeouts,
+    tls_context,
+    tls_error,
+)
 from testio_mcp.errors import ApiUnavailable, ApiUnreachable, TestioError
 from testio_mcp.patience import within
 from testio_mcp.settings import LOOPBACK, Settings
@@ -116,9 +124,11 @@ async def _handshake(settings: Settings, base: httpx2.URL, asked: Asked) -> None
 async def _ask(settings: Settings, asked: Asked, clock: Clock) -> float | None:
     """Send the request without a token: to be refused is an answer, and carries a date."""
     try:
-        async with asyncio.timeout(PATIENCE.total), open_client(settings, PATIENCE) as client:
+        address = f"{settings.customer_api_base_url.rstrip('/')}/products"
+        request = httpx2.Request("GET", address, headers=HEADERS, extensions=timeouts(PATIENCE))
+        async with asyncio.timeout(PATIENCE.total), open_connections(settings) as connections:
             before = clock.now()
-            async with client.stream("GET", "products") as response:
+            async with sent(connections, request) as response:
                 after = clock.now()
                 _refuse_strange(asked, response)
                 return _skew(response.headers.get("date", ""), before, after)

@@ -3,7 +3,8 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -37,8 +38,8 @@ class Request:
     json: Any = None
 
 
-def open_client(settings: Settings, policy: Policy) -> httpx2.AsyncClient:
-    """Connections to the configured API: nothing of the environment is believed, no redirect followed.
+def open_connections(settings: Settings) -> httpx2.AsyncHTTPTransport:
+    """Connections to the configured API: nothing of the environment is believed, no redirect is followed.
 
     Raises `BadInput` for a proxy or CA file that cannot be used.
     """
@@ -46,19 +47,30 @@ def open_client(settings: Settings, policy: Policy) -> httpx2.AsyncClient:
     limits = settings.max_requests_in_flight
     tls = tls_context(settings)
     try:
-        return httpx2.AsyncClient(
-            base_url=base,
-            headers=HEADERS,
+        return httpx2.AsyncHTTPTransport(
             verify=tls,
             # On loopback the token may travel in the clear, and must therefore not pass a proxy.
             proxy=None if base.host in LOOPBACK else settings.proxy,
             trust_env=False,
-            follow_redirects=False,
-            timeout=httpx2.Timeout(policy.read, connect=policy.connect, pool=None),
             limits=httpx2.Limits(max_connections=limits, max_keepalive_connections=limits),
         )
     except (ValueError, ImportError, httpx2.InvalidURL):
         raise BadInput("TESTIO_PROXY: not the address of a proxy.", "Write it as http://host:port.") from None
+
+
+def timeouts(policy: Policy) -> dict[str, Any]:
+    """The limits of one exchange, as part of its request."""
+    return {"timeout": httpx2.Timeout(policy.read, connect=policy.connect, pool=None).as_dict()}
+
+
+@asynccontextmanager
+async def sent(connections: httpx2.AsyncHTTPTransport, request: httpx2.Request) -> AsyncIterator[httpx2.Response]:
+    """The response to a request, its body yet to be read."""
+    response = await connections.handle_async_request(request)
+    try:
+        yield response
+    finally:
+        await response.aclose()
 
 
 def tls_context(settings: Settings, url: str | None = None) -> ssl.SSLContext:
@@ -89,19 +101,20 @@ class Transport:
         self._base = httpx2.URL(settings.customer_api_base_url)
         self._root = f"{str(self._base).rstrip('/')}/"
         self._cap = settings.max_response_mb * 2**20
-        self._client: httpx2.AsyncClient | None = None
+        self._extensions = timeouts(policy)
+        self._connections: httpx2.AsyncHTTPTransport | None = None
         self.host = self._base.netloc.decode("ascii", "replace")
 
     async def __aenter__(self) -> Self:
-        self._client = open_client(self._settings, self._policy)
+        self._connections = open_connections(self._settings)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        connections, self._connections = self._connections, None
+        if connections is not None:
+            await connections.aclose()
 
     def asked(self, request: Request) -> Asked:
         """The request by name, for error texts."""
@@ -126,16 +139,29 @@ class Transport:
             raise Again(bad_payload(asked, "its compression is damaged"), outage=False) from None
 
     async def _send(self, request: Request, asked: Asked) -> bytes:
-        client = self._client
-        if client is None:
+        if self._connections is None:
             raise RuntimeError("CustomerApi must be opened with `async with`")
-        auth = _TokenAuth(self.require_token(), self._base)
-        async with client.stream(request.method, self._address(request), json=request.json, auth=auth) as response:
+        async with sent(self._connections, self._signed(request)) as response:
             status = response.status_code
             if request.json is not None and status in _REFUSALS:
                 raise refused_change(asked, status, request.json, await self._body(response, asked))
             check_head(asked, status, response.headers, self._clock)
             return await self._body(response, asked)
+
+    def _signed(self, request: Request) -> httpx2.Request:
+        """The request with the token. Raises `ApiRejected` for another host, `AuthFailed` for an impossible token."""
+        header = f"Token {self.require_token().get_secret_value().strip()}"
+        if not (header.isascii() and header.isprintable()):
+            raise AuthFailed("The API token holds characters that no header can carry.", CHECK_TOKEN)
+        headers = {**HEADERS, "Authorization": header}
+        address = self._address(request)
+        signed = httpx2.Request(
+            request.method, address, headers=headers, json=request.json, extensions=self._extensions
+        )
+        url, base = signed.url, self._base
+        if (url.scheme, url.host, url.port) != (base.scheme, base.host, base.port):
+            raise ApiRejected("A request left the configured host; it was not sent.", CHECK_ADDRESS)
+        return signed
 
     def _address(self, request: Request) -> str:
         """The whole address: merging its parts is dearer than writing them one after the other."""
@@ -159,25 +185,6 @@ class Transport:
         if token is None:
             raise TokenMissing("No API token is configured.", "Set TESTIO_CUSTOMER_API_TOKEN.")
         return token
-
-
-class _TokenAuth(httpx2.Auth):
-    """Puts the token on requests to the configured host, and on no other."""
-
-    def __init__(self, token: SecretStr, base: httpx2.URL) -> None:
-        self._secret = token
-        self._base = base
-
-    def auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
-        """Add the header. Raises `ApiRejected` for another host, `AuthFailed` for an impossible token."""
-        url, base = request.url, self._base
-        if (url.scheme, url.host, url.port) != (base.scheme, base.host, base.port):
-            raise ApiRejected("A request left the configured host; it was not sent.", CHECK_ADDRESS)
-        header = f"Token {self._secret.get_secret_value().strip()}"
-        if not (header.isascii() and header.isprintable()):
-            raise AuthFailed("The API token holds characters that no header can carry.", CHECK_TOKEN)
-        request.headers["Authorization"] = header
-        yield request
 
 
 def failure(asked: Asked, error: httpx2.TransportError) -> Again:

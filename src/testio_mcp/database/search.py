@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from testio_mcp.database.dialect import Row
+from testio_mcp.database.dialect import Row, insert_tuples
 from testio_mcp.database.tables import Bug, BugComment, Feature, Product, SearchSlice, Test, UserStory, table_of
 from testio_mcp.database.tables.search import ALWAYS, NEVER
 from testio_mcp.database.words import words_of
@@ -195,7 +195,7 @@ def store_documents(conn: Connection, kind: Kind, documents: Sequence[Document])
                 (d.id, d.title, d.body, d.comments, slice_code(d.id >> SLICE) + scope_word(d.product_id))
                 for d in changed
             ]
-            conn.exec_driver_sql(_insert_text(kind), rows)
+            insert_tuples(conn, _insert_text(kind), rows)
         elif changed:
             conn.execute(insert(index_table(dialect, kind)), [_with_words(d) for d in changed])
         _note_slices(conn, kind, batch.values())

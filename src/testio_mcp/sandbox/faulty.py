@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
+import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .catalog import Payload
@@ -182,12 +183,20 @@ def _rewrite(reply: Reply, rule: Fault, change: Callable[[Any, Fault], tuple[int
     except ValueError:
         return
     status, changed = change(payload, rule)
-    reply.body = encode(changed)
+    reply.body = encode_odd(changed)
     reply.status = status or reply.status
 
 
 def encode(payload: Any) -> bytes:
-    """JSON as the API writes it; escaped throughout when the text is no valid Unicode."""
+    """JSON as the API writes it."""
+    try:
+        return orjson.dumps(payload)
+    except TypeError:  # text that is no valid Unicode, a number of more than 64 bits
+        return encode_odd(payload)
+
+
+def encode_odd(payload: Any) -> bytes:
+    """JSON of anything, as a faulty server writes it; escaped throughout when the text is no valid Unicode."""
     try:
         return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:

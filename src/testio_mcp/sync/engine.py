@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection, select
@@ -25,9 +26,9 @@ from testio_mcp.errors import (
     TestioError,
 )
 from testio_mcp.sync import state
-from testio_mcp.sync.bugs import copy_bugs
-from testio_mcp.sync.executions import copy_executions
-from testio_mcp.sync.extras import copy_metrics, copy_reasons, copy_settings
+from testio_mcp.sync.bugs import copy_bugs_and_metrics
+from testio_mcp.sync.executions import copy_executions, is_first_copy
+from testio_mcp.sync.extras import copy_reasons, copy_settings
 from testio_mcp.sync.lock import sync_lock
 from testio_mcp.sync.pages import BROKEN
 from testio_mcp.sync.plan import Planned, plan
@@ -142,21 +143,29 @@ def _summary(conn: Connection, run_id: int) -> SyncSummary:
 
 
 async def _copy(run: Run) -> None:
-    still_open = await run.read(state.open_executions)
+    still_open, is_first = await run.read(lambda conn: (state.open_executions(conn), is_first_copy(conn)))
     products = await _products(run)
     try:
         async with asyncio.TaskGroup() as tasks:
-            asked = {key: tasks.create_task(_product(run, key, name)) for key, name in products.items()}
-        allowed = [product_id for product_id, task in asked.items() if task.result()]
-        await copy_reasons(run)
-        run.reasons = await run.read(state.reasons)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(copy_bugs(run, allowed))
-            tasks.create_task(copy_executions(run, still_open))
-        # Bugs and executions that are new make the metrics of their tests old.
-        await copy_metrics(run, allowed)
+            executions = partial(copy_executions, run, still_open)
+            if is_first:
+                tasks.create_task(executions())
+                allowed = await _tests(run, products)
+                await copy_bugs_and_metrics(run, allowed)
+            else:  # they are logged with the products of their tests, and make the metrics of those old
+                allowed = await _tests(run, products)
+                await copy_bugs_and_metrics(run, allowed, after=tasks.create_task(executions()))
     except BaseExceptionGroup as group:
         raise _first(group) from None
+
+
+async def _tests(run: Run, products: dict[int, str]) -> list[int]:
+    """Copy the products' features and tests; the products that are not forbidden."""
+    async with asyncio.TaskGroup() as tasks:
+        asked = {key: tasks.create_task(_product(run, key, name)) for key, name in products.items()}
+        tasks.create_task(copy_reasons(run))
+    run.reasons = await run.read(state.reasons)
+    return [product_id for product_id, task in asked.items() if task.result()]
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -1,6 +1,7 @@
 """Copying the account's executions, newest first, and asking again for those that can still change."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from sqlalchemy import Connection
 
@@ -17,7 +18,14 @@ EXECUTIONS_PER_PAGE = 100
 VERSIONS_PER_REQUEST = 50
 """How many user story versions are asked about at once: few enough for a short address."""
 _WORKERS = 10
+_SKEW = timedelta(hours=1)
+"""How far the clocks of the API and of this machine may be apart."""
 _LIST = "list of executions"
+
+
+def is_first_copy(conn: Connection) -> bool:
+    """Whether the list of executions was never read to its end."""
+    return state.checkpoint(conn, EXECUTIONS.name, state.ACCOUNT).completed_at is None
 
 
 async def copy_executions(run: Run, still_open: Sequence[state.OpenExecution]) -> None:
@@ -100,13 +108,19 @@ async def _pages(run: Run, point: state.Point, number: int, *, stop_early: bool)
 async def _store(
     run: Run, page: Page[ExecutionPayload], point: state.Point | None = None, *, is_first: bool = False
 ) -> Tally:
-    """Store a page, and have the metrics of the tests whose executions changed read again."""
+    """Store a page, and have the metrics of the tests whose executions changed read again.
+
+    A first copy goes on beside that of the metrics: there, only what happened meanwhile makes them old.
+    """
     tests = sorted({record.test_id for record in page.records if record.test_id is not None})
     products = {} if is_first else await run.read(lambda conn: state.products_of(conn, tests))
 
+    since = run.started_at - _SKEW
+    meanwhile = {item.test_id for item in page.records if item.executed_at is not None and item.executed_at >= since}
+    touched = [test_id for test_id in tests if test_id in meanwhile] if is_first else tests
+
     def forget(conn: Connection) -> None:
-        if not is_first:
-            state.forget_metrics(conn, "executions", tests, run.started_at)
+        state.forget_metrics(conn, "executions", touched, run.started_at)
 
     return await run.store(
         EXECUTIONS,

@@ -1,33 +1,24 @@
-"""Copying what stands beside tests and bugs: environments, templates, reasons, metrics with case results."""
+"""Copying what stands beside tests and bugs: environments, templates, reasons."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection
 
-from testio_mcp.api.payloads import Page, Reject, TestPayload
+from testio_mcp.api.payloads import Page, Reject
 from testio_mcp.database.dialect import Row, upsert
 from testio_mcp.database.tables import RejectReason, table_of
 from testio_mcp.errors import ApiError, ApiForbidden, ApiNotFound
 from testio_mcp.sync import state
-from testio_mcp.sync.case_results import CASE_TEST, CaseResults, read_results, store_results
-from testio_mcp.sync.outcomes import log_outcomes, outcomes
 from testio_mcp.sync.pages import BROKEN, joined
 from testio_mcp.sync.removal import missing
-from testio_mcp.sync.resources import ENVIRONMENTS, METRICS, TEMPLATES, TESTS, Resource
-from testio_mcp.sync.rows import Scope
+from testio_mcp.sync.resources import ENVIRONMENTS, TEMPLATES, Resource
 from testio_mcp.sync.run import Entity, Run, SyncOptions
 from testio_mcp.sync.walk import FATAL
-from testio_mcp.sync.writer import Tally
 
 SLOW = timedelta(hours=24)
 """How long lists that hardly ever change are left alone."""
-_BATCH = 25
-_AHEAD = 3
-"""How many batches of metrics are under way: while one is stored, the others keep the API busy."""
 _MOST_TEMPLATES = 20
 """How many templates one answer shows at most."""
 Whole = tuple[Page[Any], bool]
@@ -121,112 +112,3 @@ async def copy_reasons(run: Run) -> None:
             state.save_checkpoint(conn, "reasons", state.ACCOUNT, state.Point(None, run.started_at))
 
     await run.write(store)
-
-
-async def copy_metrics(run: Run, products: Sequence[int]) -> None:
-    """Read the execution metrics of tests that ran and changed since, one request each, and their case results.
-
-    Those for whom case results alone were asked are all test-case tests that ran.
-    """
-    options = run.options
-    part: state.Part = "metrics" if options.wants("metrics") else "results"
-    if not options.wants(part):
-        return
-    waiting, point = await run.read(
-        lambda conn: (
-            state.tests_awaiting(conn, part, products, full=options.full, since=options.since),
-            state.checkpoint(conn, METRICS.name, state.ACCOUNT),
-        )
-    )
-    metrics = _Metrics(run, len(waiting), log_new=point.completed_at is not None)
-    batches = _batches(waiting)
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(_AHEAD):
-            tasks.create_task(metrics.work(batches))
-    if part == "metrics" and options.since is None:
-        await run.write(lambda conn: _clear_old_letters(conn, products, run.started_at))
-        if not options.product_ids:
-            await run.store(METRICS, state.ACCOUNT, (), point=state.Point(None, run.started_at))
-
-
-def _clear_old_letters(conn: Connection, products: Sequence[int], now: datetime) -> None:
-    """Forget the problems of tests that no longer wait for anything, such as those that are gone."""
-    for product_id in products:
-        state.clear_old_letters(conn, METRICS.name, product_id, now)
-        state.clear_old_letters(conn, "results", product_id, now)
-
-
-def _batches(waiting: list[tuple[int, int]]) -> Iterator[tuple[int, list[int]]]:
-    """The tests of one product after the other, some at a time: the product and the ids."""
-    products: dict[int, list[int]] = {}
-    for test_id, product_id in waiting:
-        products.setdefault(product_id, []).append(test_id)
-    for product_id, test_ids in products.items():
-        for n in range(0, len(test_ids), _BATCH):
-            yield product_id, test_ids[n : n + _BATCH]
-
-
-class _Metrics:
-    """The workers' common state."""
-
-    def __init__(self, run: Run, total: int, *, log_new: bool) -> None:
-        self._run = run
-        self._total = total
-        self._done = 0
-        self._log_new = log_new
-
-    async def work(self, batches: Iterator[tuple[int, list[int]]]) -> None:
-        """Copy batch after batch until there is none left."""
-        for product_id, test_ids in batches:
-            async with asyncio.TaskGroup() as tasks:
-                asked = [tasks.create_task(self._read(test_id, product_id)) for test_id in test_ids]
-            await self._store(product_id, [task.result() for task in asked])
-            self._done += len(test_ids)
-            await self._run.tell("metrics of tests", "", self._done, self._total)
-
-    async def _read(self, test_id: int, product_id: int) -> "_Told | Reject":
-        try:
-            test = await self._run.api.get_test(test_id)
-        except FATAL:
-            raise
-        except ApiError as error:
-            await self._run.api.check(error)
-            return Reject(str(test_id), error.message, None)
-        if test.testing_type != CASE_TEST:
-            return _Told(test, None, is_all=True)
-        if not self._run.options.wants("results"):
-            return _Told(test, None, is_all=False)
-        results = await read_results(self._run.api, product_id, test_id)
-        return _Told(test, results, is_all=results.problem is None)
-
-    async def _store(self, product_id: int, found: "list[_Told | Reject]") -> None:
-        run = self._run
-        told = [item for item in found if not isinstance(item, Reject)]
-        rejects = [item for item in found if isinstance(item, Reject)]
-        tests = [item.test for item in told]
-
-        def work(conn: Connection) -> Tally:
-            ids = [test.id for test in tests] if self._log_new else []
-            before = outcomes(conn, ids)
-            # The single answer is also the newest version of the test.
-            tally = run.put(conn, TESTS, product_id, tests, log_new=True)
-            tally += run.put(conn, METRICS, product_id, tests, rejects)
-            log_outcomes(conn, before, outcomes(conn, ids), Scope(product_id, run.started_at), run.id)
-            store_results(conn, product_id, [item.results for item in told if item.results], run.started_at)
-            state.mark_metrics_read(conn, [item.test.id for item in told if item.is_all])
-            return tally
-
-        tally = await run.write(work)
-        run.tally += tally
-
-
-@dataclass(frozen=True)
-class _Told:
-    """A test with its metrics, and its case results where it can have some.
-
-    `is_all` says whether nothing is left to be asked.
-    """
-
-    test: TestPayload
-    results: CaseResults | None
-    is_all: bool

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from sqlalchemy import Connection, bindparam, case, delete, func, insert, literal, select, update
 
 from testio_mcp.api.payloads import Reject
-from testio_mcp.database.dialect import upsert
+from testio_mcp.database.dialect import fetch, upsert
 from testio_mcp.database.tables import (
     ApiPause,
     Bug,
@@ -123,16 +123,20 @@ def move_letters(
         conn.execute(update(_LETTER).where(*ours, _LETTER.c.record_key == old).values(met))
 
 
+_letters = select(_LETTER.c.record_key, _LETTER.c.reason).where(
+    _LETTER.c.resource == bindparam("resource"), _LETTER.c.product_id == bindparam("product_id")
+)
+_gone_letters = delete(_LETTER).where(
+    _LETTER.c.resource == bindparam("resource_"),
+    _LETTER.c.product_id == bindparam("product_id_"),
+    _LETTER.c.record_key.in_(bindparam("keys", expanding=True)),
+)
+
+
 def clear_letters(conn: Connection, resource: str, product_id: int, keys: Sequence[int | str]) -> None:
     """Remove the dead letters of records that were copied after all."""
-    conn.execute(
-        delete(_LETTER).where(
-            _LETTER.c.resource == resource,
-            _LETTER.c.product_id == product_id,
-            _LETTER.c.record_key.in_(bindparam("keys", expanding=True)),
-        ),
-        {"keys": [str(key) for key in keys]},
-    )
+    if found := {str(key) for key in keys}.intersection(letters(conn, resource, product_id)):
+        conn.execute(_gone_letters, {"resource_": resource, "product_id_": product_id, "keys": sorted(found)})
 
 
 def clear_old_letters(conn: Connection, resource: str, product_id: int, seen_at: datetime) -> None:
@@ -165,8 +169,7 @@ def count_letters(conn: Connection) -> int:
 
 def letters(conn: Connection, resource: str, product_id: int) -> dict[str, str]:
     """The keys of the dead letters of one resource of one product, each with its reason."""
-    ours = (_LETTER.c.resource == resource, _LETTER.c.product_id == product_id)
-    return {row[0]: row[1] for row in conn.execute(select(_LETTER.c.record_key, _LETTER.c.reason).where(*ours))}
+    return {row[0]: row[1] for row in fetch(conn, _letters, {"resource": resource, "product_id": product_id})}
 
 
 def reasons(conn: Connection) -> tuple[tuple[str, str], ...]:
@@ -249,11 +252,13 @@ def tests_awaiting(
     *,
     full: bool = False,
     since: datetime | None = None,
+    among: Collection[int] | None = None,
 ) -> list[tuple[int, int]]:
     """Tests whose bugs or metrics have to be read, newest first, each with its product.
 
     They were not read since the test last changed, or, for bugs, can still change. Results are those of all
-    test-case tests. With `full` all tests that ran are read, with `since` none that ended before that moment.
+    test-case tests. With `full` all tests that ran are read, with `since` none that ended before that moment, with
+    `among` only tests with these ids.
     """
     read = _TEST.c.bugs_synced_hash if part == "bugs" else _TEST.c.metrics_synced_hash
     due = read.is_distinct_from(_TEST.c.content_hash)
@@ -271,6 +276,8 @@ def tests_awaiting(
         statement = statement.where(due)
     if since is not None:
         statement = statement.where(_TEST.c.sort_at >= since)
+    if among is not None:
+        statement = statement.where(_TEST.c.id.in_(among))
     return [(row[0], row[1]) for row in conn.execute(statement, {"product_ids": list(product_ids)})]
 
 

@@ -114,7 +114,7 @@ class Walk:
 
         `expected` is how many pages there were before: so many are read at a time without reading past the end.
         """
-        number, previous, window = start, [0], 0
+        number, previous, window = start, [0], len(_WINDOWS) if expected else 0
         while True:
             width = (
                 1

@@ -5,6 +5,7 @@ itself changed, so they are exact at every commit.
 """
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,9 @@ from operator import itemgetter
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Delete, Select, Table, bindparam, delete, select, update
+from sqlalchemy import Boolean, Connection, Delete, Select, Table, bindparam, delete, select, update
 
-from testio_mcp.database.dialect import Row, insert_missing, upsert
+from testio_mcp.database.dialect import Row, among, fetch_records, insert_missing, upsert
 from testio_mcp.database.search import index_rows
 from testio_mcp.database.tables import Drift, table_of
 from testio_mcp.database.types import utc_text
@@ -93,19 +94,22 @@ def store_records(
 def _stored_statement(table: Table, tracked: tuple[str, ...]) -> Select[Any]:
     columns = table.c
     return select(*(columns[name] for name in ("id", "content_hash", "gone_at", *tracked))).where(
-        columns.id.in_(bindparam("ids", expanding=True)),
+        among(columns.id, bindparam("ids")),
         columns.content_hash != "",  # rows without one only hold the place of a record that is yet to be copied
     )
 
 
 @cache
 def _delete_parts(table: Table, owner: str) -> Delete:
-    return delete(table).where(table.c[owner].in_(bindparam("ids", expanding=True)))
+    return delete(table).where(among(table.c[owner], bindparam("ids")))
 
 
-def _stored(conn: Connection, resource: Resource, ids: list[int]) -> dict[int, dict[str, Any]]:
-    rows = conn.execute(_stored_statement(resource.table, resource.tracked), {"ids": ids}).mappings()
-    return {row["id"]: dict(row) for row in rows}
+def _stored(conn: Connection, resource: Resource, ids: list[int]) -> dict[int, Row]:
+    rows = fetch_records(conn, _stored_statement(resource.table, resource.tracked), {"ids": json.dumps(ids)})
+    flags = [name for name in resource.tracked if isinstance(resource.table.c[name].type, Boolean)]
+    for row in rows:
+        row |= {name: bool(row[name]) for name in flags}
+    return {row["id"]: row for row in rows}
 
 
 def _complete(record: Record, version: _Version, scope: Scope) -> Record:
@@ -118,7 +122,7 @@ def _write(conn: Connection, resource: Resource, records: Sequence[Record], ids:
         insert_missing(conn, table, rows)
     upsert(conn, resource.table, [record.row for record in records])
     for table, owner in resource.parts:
-        conn.execute(_delete_parts(table, owner), {"ids": ids})
+        conn.execute(_delete_parts(table, owner), {"ids": json.dumps(ids)})
     parts = _by_table(record.parts for record in records)
     for table, rows in parts.items():
         upsert(conn, table, rows)

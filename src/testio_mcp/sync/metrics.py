@@ -1,0 +1,183 @@
+"""Reading the metrics of tests that ran, one request each, and the results of test-case tests with them.
+
+Bugs and executions that are new make the metrics of their tests old. So a test is read once its bugs are stored and,
+but for a first copy, the executions have been read, while the bugs of other tests are still on their way.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from testio_mcp.api.payloads import Reject, TestPayload
+from testio_mcp.errors import ApiError
+from testio_mcp.sync import state
+from testio_mcp.sync.case_results import CASE_TEST, CaseResults, read_results, store_results
+from testio_mcp.sync.outcomes import log_outcomes, outcomes
+from testio_mcp.sync.resources import METRICS, TESTS
+from testio_mcp.sync.rows import Scope
+from testio_mcp.sync.run import Run
+from testio_mcp.sync.walk import FATAL
+from testio_mcp.sync.writer import Tally
+
+Then = Callable[[Collection[int]], Awaitable[None]]
+"""What is done with tests whose bugs have just been stored."""
+_BATCH = 25
+_AHEAD = 3
+"""How many batches are under way: while one is stored, the others keep the API busy."""
+
+
+@asynccontextmanager
+async def reading_metrics(
+    run: Run, products: Sequence[int], later: Collection[int], after: asyncio.Task[None] | None
+) -> AsyncIterator[Then]:
+    """Read the metrics of these products' tests that ran and changed since, and their case results.
+
+    Tests begin to be read when the task `after` is done, and those of `later` when the caller has named them.
+    Where case results alone are asked for, the tests are all test-case tests that ran. Ends when all are stored.
+    Raises `ApiError` when the API as a whole does not answer.
+    """
+    options = run.options
+    part: state.Part = "metrics" if options.wants("metrics") else "results"
+    if not options.wants(part):
+        yield _nothing
+        return
+    point = await run.read(lambda conn: state.checkpoint(conn, METRICS.name, state.ACCOUNT))
+    metrics = _Metrics(run, products, part, later, log_new=point.completed_at is not None)
+    async with asyncio.TaskGroup() as tasks:
+        starting = tasks.create_task(metrics.start(after))
+        for _ in range(_AHEAD):
+            tasks.create_task(metrics.work())
+        yield metrics.add
+        await starting
+        await metrics.end()
+    if part == "metrics" and options.since is None:
+        await run.write(lambda conn: _clear_old_letters(conn, products, run.started_at))
+        if not options.product_ids:
+            await run.store(METRICS, state.ACCOUNT, (), point=state.Point(None, run.started_at))
+
+
+async def _nothing(_: Collection[int]) -> None:
+    """Where no metrics are asked for."""
+
+
+def _clear_old_letters(conn: Connection, products: Sequence[int], now: datetime) -> None:
+    """Forget the problems of tests that no longer wait for anything, such as those that are gone."""
+    for product_id in products:
+        state.clear_old_letters(conn, METRICS.name, product_id, now)
+        state.clear_old_letters(conn, "results", product_id, now)
+
+
+class _Metrics:
+    """The tests that wait for their metrics, and how far the workers have come."""
+
+    def __init__(
+        self, run: Run, products: Sequence[int], part: state.Part, later: Collection[int], *, log_new: bool
+    ) -> None:
+        self._run = run
+        self._products = products
+        self._part = part
+        self._later = set(later)
+        self._log_new = log_new
+        self._has_started = False
+        self._waiting: dict[int, list[int]] = defaultdict(list)
+        self._batches: asyncio.Queue[tuple[int, list[int]] | None] = asyncio.Queue()
+        self._total = self._added = self._done = 0
+
+    async def start(self, after: asyncio.Task[None] | None) -> None:
+        """Take the tests that wait for nothing else, once the task `after` is done."""
+        if after is not None:
+            await asyncio.wait({after})
+        later, self._has_started = set(self._later), True
+        found = await self._run.read(self._awaiting)
+        self._total = len(found)
+        self._take([item for item in found if item[0] not in later])
+
+    async def add(self, test_ids: Collection[int]) -> None:
+        """Take those of the tests whose metrics are not those of their present version; their bugs are stored."""
+        self._later.difference_update(test_ids)
+        if self._has_started:
+            self._take(await self._run.read(lambda conn: self._awaiting(conn, test_ids)))
+
+    async def end(self) -> None:
+        """Take the tests that nobody named, as their bugs could not be read; no more tests come."""
+        await self.add(list(self._later))
+        for product_id, test_ids in self._waiting.items():
+            self._batches.put_nowait((product_id, test_ids))
+        for _ in range(_AHEAD):
+            self._batches.put_nowait(None)
+
+    async def work(self) -> None:
+        """Copy batch after batch, each of one product, until there is none left."""
+        while (batch := await self._batches.get()) is not None:
+            product_id, test_ids = batch
+            async with asyncio.TaskGroup() as tasks:
+                asked = [tasks.create_task(self._read(test_id, product_id)) for test_id in test_ids]
+            await self._store(product_id, [task.result() for task in asked])
+            self._done += len(test_ids)
+            await self._run.tell("metrics of tests", "", self._done, max(self._total, self._added))
+
+    def _awaiting(self, conn: Connection, among: Collection[int] | None = None) -> list[tuple[int, int]]:
+        options = self._run.options
+        return state.tests_awaiting(
+            conn, self._part, self._products, full=options.full, since=options.since, among=among
+        )
+
+    def _take(self, found: list[tuple[int, int]]) -> None:
+        self._added += len(found)
+        for test_id, product_id in found:
+            waiting = self._waiting[product_id]
+            waiting.append(test_id)
+            if len(waiting) == _BATCH:
+                self._batches.put_nowait((product_id, self._waiting.pop(product_id)))
+
+    async def _read(self, test_id: int, product_id: int) -> "_Told | Reject":
+        try:
+            test = await self._run.api.get_test(test_id)
+        except FATAL:
+            raise
+        except ApiError as error:
+            await self._run.api.check(error)
+            return Reject(str(test_id), error.message, None)
+        if test.testing_type != CASE_TEST:
+            return _Told(test, None, is_all=True)
+        if not self._run.options.wants("results"):
+            return _Told(test, None, is_all=False)
+        results = await read_results(self._run.api, product_id, test_id)
+        return _Told(test, results, is_all=results.problem is None)
+
+    async def _store(self, product_id: int, found: "list[_Told | Reject]") -> None:
+        run = self._run
+        told = [item for item in found if not isinstance(item, Reject)]
+        rejects = [item for item in found if isinstance(item, Reject)]
+        tests = [item.test for item in told]
+
+        def work(conn: Connection) -> Tally:
+            ids = [test.id for test in tests] if self._log_new else []
+            before = outcomes(conn, ids)
+            # The single answer is also the newest version of the test.
+            tally = run.put(conn, TESTS, product_id, tests, log_new=True)
+            tally += run.put(conn, METRICS, product_id, tests, rejects)
+            log_outcomes(conn, before, outcomes(conn, ids), Scope(product_id, run.started_at), run.id)
+            store_results(conn, product_id, [item.results for item in told if item.results], run.started_at)
+            state.mark_metrics_read(conn, [item.test.id for item in told if item.is_all])
+            return tally
+
+        tally = await run.write(work)
+        run.tally += tally
+
+
+@dataclass(frozen=True)
+class _Told:
+    """A test with its metrics, and its case results where it can have some.
+
+    `is_all` says whether nothing is left to be asked.
+    """
+
+    test: TestPayload
+    results: CaseResults | None
+    is_all: bool
