@@ -48,7 +48,7 @@ def gate(
 
     Exit codes: 0 passed; 4 a rule is not met; 5 cannot decide, because the copy holds nothing of the product or
     nothing to measure, was never complete, or is older than --max-age. As everywhere, 1 is an error and 2 a wrong
-    option. It asks the copy alone: run 'testio-mcp sync' before it.
+    option. A copy that is too old is brought up to date for as long as TESTIO_REFRESH_BUDGET_SECONDS allows.
     """
     with importing():
         from testio_mcp.settings import load_settings
@@ -63,9 +63,8 @@ def gate(
     }
     given = {name: limit for name, limit in limits.items() if limit is not None}
     rules = _rules(given, max_age, load_settings().readiness)
-    scope = {"product_id": product, "test_ids": test or [], "period": period}
     try:
-        result = asyncio.run(_judge({**scope, "rules": rules}))
+        result = asyncio.run(_judge(product_id=product, test_ids=test or [], period=period, rules=rules))
     except NotFound as error:
         result = {"product_id": product, "rules": [], "reason": in_commands(f"{error.message} {error.next_step}")}
     verdict, reason = _verdict(result, given)
@@ -89,7 +88,7 @@ def _rules(given: "Mapping[str, float]", max_age: int | None, configured: "Rules
     return [f"{name}={limit}" for name, limit in {**wanted, **age}.items()]
 
 
-async def _judge(arguments: dict[str, object]) -> dict[str, Any]:
+async def _judge(**arguments: object) -> dict[str, Any]:
     with importing():
         from testio_mcp.app import open_app
         from testio_mcp.settings import load_settings

@@ -54,7 +54,7 @@ def configure(**options: Any) -> None:
 def migrate(connection: Connection) -> None:
     """Run the migrations inside the connection's transaction."""
     if connection.dialect.name == "postgresql":
-        connection.execute(text(f"SET LOCAL lock_timeout = {BUSY_TIMEOUT_MS}"))
+        connection.execute(text("SELECT set_config('lock_timeout', :limit, true)"), {"limit": str(BUSY_TIMEOUT_MS)})
         schema = connection.execute(text("SHOW search_path")).scalar_one()
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": schema})
         connection.execute(CreateSchema(schema.strip('"'), if_not_exists=True))
