@@ -91,7 +91,7 @@ async def _pages(run: Run, point: state.Point, number: int, *, stop_early: bool)
             strict=True,
         ):
             ids = [record.id for record in page.records]
-            if not page.count or ids == previous:
+            if not page.count or ids == previous != []:
                 return done, seen
             after = None if stop_early else state.Point(place + 1, point.completed_at)
             tally = await _store(run, page, after, is_first=point.completed_at is None)
