@@ -5,7 +5,7 @@ import logging
 import os
 import random
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,7 +54,7 @@ def run(arguments: list[str] | None = None) -> int:
     log_to_stderr()
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        program = build(with_operations=not given or given[0] not in _OWN_COMMANDS)
+        program = build(_asked(given))
         code: object = program(given, prog_name="testio-mcp", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except typer.TyperException as error:
@@ -84,8 +84,19 @@ def _usage(error: typer.TyperException) -> str:
     return f"{message.rstrip('.')}. '{path} --help' shows what there is."
 
 
-def build(*, with_operations: bool = True) -> typer.Typer:
-    """The command line; the registry's commands cost the import of the libraries below it."""
+def _asked(given: Sequence[str]) -> "list[Operation]":
+    """The operations among which the line chooses; all where its first word names none, as for help.
+
+    The registry costs the import of the libraries below it, and a command its share of the start.
+    """
+    if given and given[0] in _OWN_COMMANDS:
+        return []
+    known = list(registry().values())
+    return [operation for operation in known if given and operation.command.split()[0] == given[0]] or known
+
+
+def build(wanted: "Sequence[Operation]") -> typer.Typer:
+    """The command line with these operations and the commands that run the product."""
     program = typer.Typer(
         help=_ABOUT,
         add_completion=True,
@@ -97,7 +108,7 @@ def build(*, with_operations: bool = True) -> typer.Typer:
     )
     program.callback()(_global_options)
     groups: dict[str, typer.Typer] = {}
-    for operation in registry().values() if with_operations else ():
+    for operation in wanted:
         *group, word = operation.command.split()
         owner = program
         if group:
