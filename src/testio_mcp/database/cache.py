@@ -137,7 +137,7 @@ class PersistentCache:
         if revision == HEAD:
             return
         if revision is not None and self.connection is not None and not self.is_memory:
-            await back_up(self.connection, self.db_path)
+            await back_up(self.connection, self.db_path, is_urgent=True)
         await self._upgrade()
         if self.connection is not None:
             # It was opened before the file had a WAL. Closed last, it empties the WAL only if it has seen it.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from testio_mcp.database.engine import create_sqlite_reader
+from testio_mcp.database.engine import CHECKING_CACHE, USUAL_CACHE, create_sqlite_reader
 from testio_mcp.database.faults import store_errors
 from testio_mcp.database.migrate import HEAD, current_revision, refuse_newer
 from testio_mcp.database.tables import metadata
@@ -40,17 +40,23 @@ def reading(db_path: Path, *, at_rest: bool = False) -> Iterator[Connection]:
     is_closed = not os.access(db_path.parent, os.W_OK) and not (log.exists() and log.stat().st_size)
     engine = create_sqlite_reader(db_path, 1, immutable=at_rest or is_closed)
     try:
-        with store_errors(str(db_path)), engine.connect() as connection:
-            _refuse_strange_header(db_path)
-            yield connection
+        with store_errors(str(db_path)):
+            # Before the connection: to close a file anywhere gives up all locks that this process has on it.
+            header = _header(db_path)
+            with engine.connect() as connection:
+                _refuse_strange(header, db_path)
+                yield connection
     finally:
         engine.dispose()
 
 
-def _refuse_strange_header(db_path: Path) -> None:
-    """SQLite reads a file whose header asks for a later way of writing, and then calls it read-only."""
+def _header(db_path: Path) -> bytes:
     with db_path.open("rb") as file:
-        header = file.read(20)
+        return file.read(20)
+
+
+def _refuse_strange(header: bytes, db_path: Path) -> None:
+    """SQLite reads a file whose header asks for a later way of writing, and then calls it read-only."""
     if header.startswith(_MAGIC) and header[18] > _WRITE_AHEAD_LOG:
         raise StoreCorrupt(f"The header of the store {db_path} is damaged.", REPAIR)
 
@@ -72,7 +78,9 @@ def find_damage(conn: Connection, revision: str | None) -> list[str]:
 
     The integrity check reads every page; a damaged name is only seen by comparing the schema.
     """
+    conn.exec_driver_sql(CHECKING_CACHE)
     found = [str(row[0]) for row in conn.exec_driver_sql("PRAGMA integrity_check")]
+    conn.exec_driver_sql(USUAL_CACHE)
     damage = [] if found == ["ok"] else found
     return damage + missing_parts(conn) if revision == HEAD else damage
 
