@@ -10,16 +10,15 @@ from testio_mcp.database.tables import Bug, TestFeature, table_of
 from testio_mcp.errors import ApiError, ApiUnreachable
 from testio_mcp.sync import state
 from testio_mcp.sync.counts import counted
-from testio_mcp.sync.metrics import Then, reading_metrics
 from testio_mcp.sync.pages import read_bugs
 from testio_mcp.sync.removal import missing
 from testio_mcp.sync.resources import BUGS
-from testio_mcp.sync.run import Run, SyncOptions
+from testio_mcp.sync.run import Run
 from testio_mcp.sync.walk import FATAL
 
 TESTS_PER_REQUEST = 50
 """How many tests' bugs are asked for at once: few enough for a short address and an answer of a megabyte or so."""
-_WORKERS = 6
+_WORKERS = 4
 """How many such requests are under way: they are large, and metrics are read beside them."""
 _BUG, _COPY = table_of(Bug).c, table_of(TestFeature).c
 # Some bugs name only the test's copy of the feature.
@@ -29,33 +28,23 @@ _BY_COPY = select(_BUG.id).where(
 _FEATURE_OF_COPY = select(_COPY.feature_id).where(_COPY.id == _BUG.test_feature_id).scalar_subquery()
 
 
-async def copy_bugs_and_metrics(run: Run, products: Sequence[int], after: asyncio.Task[None] | None = None) -> None:
-    """Read the bugs of these products' tests that have changed or can still change, and the metrics that are due.
+async def copy_bugs(run: Run, products: Sequence[int]) -> None:
+    """Read the bugs of these products' tests that have changed or can still change.
 
     A test counts as read only when each of its bugs is stored, so whatever is missing is asked for again next time.
-    Metrics wait for the task `after`. Raises `ApiError` when the API as a whole does not answer.
+    Raises `ApiError` when the API as a whole does not answer.
     """
-    waiting = await run.read(lambda conn: _awaiting(conn, run.options, products))
-    async with reading_metrics(run, products, {test_id for test_id, _ in waiting}, after) as read_metrics:
-        if run.options.wants("bugs"):
-            await _copy_bugs(run, products, waiting, read_metrics)
-
-
-def _awaiting(conn: Connection, options: SyncOptions, products: Sequence[int]) -> list[tuple[int, int]]:
-    if not options.wants("bugs"):
-        return []
-    return state.tests_awaiting(conn, "bugs", products, full=options.full, since=options.since)
-
-
-async def _copy_bugs(run: Run, products: Sequence[int], waiting: list[tuple[int, int]], then: Then) -> None:
-    point, has_tests = await run.read(
+    if not run.options.wants("bugs"):
+        return
+    waiting, point, has_tests = await run.read(
         lambda conn: (
+            state.tests_awaiting(conn, "bugs", products, full=run.options.full, since=run.options.since),
             state.checkpoint(conn, BUGS.name, state.ACCOUNT),
             run.options.wants("tests") or state.have_tests(conn, products),
         )
     )
     batches = (waiting[n : n + TESTS_PER_REQUEST] for n in range(0, len(waiting), TESTS_PER_REQUEST))
-    copy = _Copy(run, len(waiting), then, log_new=point.completed_at is not None)
+    copy = _Copy(run, len(waiting), log_new=point.completed_at is not None)
     async with asyncio.TaskGroup() as tasks:
         for _ in range(_WORKERS):
             tasks.create_task(copy.work(batches))
@@ -69,10 +58,9 @@ async def _copy_bugs(run: Run, products: Sequence[int], waiting: list[tuple[int,
 class _Copy:
     """The workers' common state."""
 
-    def __init__(self, run: Run, total: int, then: Then, *, log_new: bool) -> None:
+    def __init__(self, run: Run, total: int, *, log_new: bool) -> None:
         self._run = run
         self._total = total
-        self._then = then
         self._done = 0
         self._log_new = log_new
         self.refused: ApiError | None = None
@@ -80,9 +68,8 @@ class _Copy:
     async def work(self, batches: Iterator[list[tuple[int, int]]]) -> None:
         """Copy batch after batch until there is none left, or the API gives the bugs of no test at all."""
         for batch in batches:
-            tests = dict(batch)
             try:
-                await self._copy(tests)
+                await self._copy(dict(batch))
             except (*FATAL, ApiUnreachable):
                 raise
             except ApiError as error:
@@ -91,7 +78,6 @@ class _Copy:
                 return
             self._done += len(batch)
             await self._run.tell("bugs of tests", "", self._done, self._total)
-            await self._then(tests)
 
     async def _copy(self, tests: dict[int, int]) -> None:
         page, lost = await read_bugs(self._run.api, list(tests))

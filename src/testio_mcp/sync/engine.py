@@ -26,10 +26,11 @@ from testio_mcp.errors import (
     TestioError,
 )
 from testio_mcp.sync import state
-from testio_mcp.sync.bugs import copy_bugs_and_metrics
+from testio_mcp.sync.bugs import copy_bugs
 from testio_mcp.sync.executions import copy_executions, is_first_copy
 from testio_mcp.sync.extras import copy_reasons, copy_settings
 from testio_mcp.sync.lock import sync_lock
+from testio_mcp.sync.metrics import reading_metrics
 from testio_mcp.sync.pages import BROKEN
 from testio_mcp.sync.plan import Planned, plan
 from testio_mcp.sync.progress import Report
@@ -89,8 +90,7 @@ async def run_sync(app: App, options: SyncOptions, report: Report) -> SyncSummar
         run = Run(app, api, options, report, run_id, now, lease)
         async with _recorded(app, run, requests), _pause_kept(app, api):
             await _copy(run)
-            while await run.write(lambda conn: renew(conn, app.settings.zone)):
-                pass
+            await _renew(run)
             while await run.write(tidy):
                 pass
         return await app.store.read(lambda conn: _summary(conn, run_id))
@@ -145,18 +145,26 @@ def _summary(conn: Connection, run_id: int) -> SyncSummary:
 async def _copy(run: Run) -> None:
     still_open, is_first = await run.read(lambda conn: (state.open_executions(conn), is_first_copy(conn)))
     products = await _products(run)
+    allowed: list[int] = []
     try:
-        async with asyncio.TaskGroup() as tasks:
-            executions = partial(copy_executions, run, still_open)
-            if is_first:
-                tasks.create_task(executions())
-                allowed = await _tests(run, products)
-                await copy_bugs_and_metrics(run, allowed)
-            else:  # they are logged with the products of their tests, and make the metrics of those old
-                allowed = await _tests(run, products)
-                await copy_bugs_and_metrics(run, allowed, after=tasks.create_task(executions()))
+        async with reading_metrics(run, lambda: allowed):
+            async with asyncio.TaskGroup() as tasks:
+                executions = partial(copy_executions, run, still_open)
+                if is_first:
+                    tasks.create_task(executions())
+                allowed += await _tests(run, products)
+                if not is_first:  # their changes are logged with the products of their tests
+                    tasks.create_task(executions())
+                await copy_bugs(run, allowed)
+            await _renew(run)  # while metrics are still on their way
     except BaseExceptionGroup as group:
         raise _first(group) from None
+
+
+async def _renew(run: Run) -> None:
+    """Make the kept counts anew that the run made wrong."""
+    while await run.write(lambda conn: renew(conn, run.zone)):
+        pass
 
 
 async def _tests(run: Run, products: dict[int, str]) -> list[int]:

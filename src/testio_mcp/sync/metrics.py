@@ -1,12 +1,12 @@
 """Reading the metrics of tests that ran, one request each, and the results of test-case tests with them.
 
-Bugs and executions that are new make the metrics of their tests old. So a test is read once its bugs are stored and,
-but for a first copy, the executions have been read, while the bugs of other tests are still on their way.
+Nothing changes the metrics of an archived test any more: they are read as soon as the test is stored, while bugs and
+executions are still on their way. Those of other tests come last, as bugs and executions that are new make them old.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,48 +24,40 @@ from testio_mcp.sync.run import Run
 from testio_mcp.sync.walk import FATAL
 from testio_mcp.sync.writer import Tally
 
-Then = Callable[[Collection[int]], Awaitable[None]]
-"""What is done with tests whose bugs have just been stored."""
 _BATCH = 25
-_AHEAD = 3
-"""How many batches are under way: while one is stored, the others keep the API busy."""
+_AHEAD = 4
+"""How many batches are under way: while one is stored, and large answers are read, the others keep the API busy."""
 
 
 @asynccontextmanager
-async def reading_metrics(
-    run: Run, products: Sequence[int], later: Collection[int], after: asyncio.Task[None] | None
-) -> AsyncIterator[Then]:
-    """Read the metrics of these products' tests that ran and changed since, and their case results.
+async def reading_metrics(run: Run, rest: Callable[[], Collection[int]]) -> AsyncIterator[None]:
+    """Read the metrics of tests that ran and changed since, and their case results, while the caller copies the rest.
 
-    Tests begin to be read when the task `after` is done, and those of `later` when the caller has named them.
-    Where case results alone are asked for, the tests are all test-case tests that ran. Ends when all are stored.
-    Raises `ApiError` when the API as a whole does not answer.
+    At the end it reads what is left to read of the products that `rest` names, and ends when all is stored. Where
+    case results alone are asked for, the tests are all test-case tests that ran. Raises `ApiError` when the API as a
+    whole does not answer.
     """
     options = run.options
     part: state.Part = "metrics" if options.wants("metrics") else "results"
     if not options.wants(part):
-        yield _nothing
+        yield
         return
     point = await run.read(lambda conn: state.checkpoint(conn, METRICS.name, state.ACCOUNT))
-    metrics = _Metrics(run, products, part, later, log_new=point.completed_at is not None)
+    metrics = _Metrics(run, part, log_new=point.completed_at is not None)
     async with asyncio.TaskGroup() as tasks:
-        starting = tasks.create_task(metrics.start(after))
         for _ in range(_AHEAD):
             tasks.create_task(metrics.work())
-        yield metrics.add
-        await starting
-        await metrics.end()
+        run.on_tests = metrics.add_archived
+        yield
+        products = rest()
+        await metrics.finish(products)
     if part == "metrics" and options.since is None:
         await run.write(lambda conn: _clear_old_letters(conn, products, run.started_at))
         if not options.product_ids:
             await run.store(METRICS, state.ACCOUNT, (), point=state.Point(None, run.started_at))
 
 
-async def _nothing(_: Collection[int]) -> None:
-    """Where no metrics are asked for."""
-
-
-def _clear_old_letters(conn: Connection, products: Sequence[int], now: datetime) -> None:
+def _clear_old_letters(conn: Connection, products: Collection[int], now: datetime) -> None:
     """Forget the problems of tests that no longer wait for anything, such as those that are gone."""
     for product_id in products:
         state.clear_old_letters(conn, METRICS.name, product_id, now)
@@ -75,37 +67,22 @@ def _clear_old_letters(conn: Connection, products: Sequence[int], now: datetime)
 class _Metrics:
     """The tests that wait for their metrics, and how far the workers have come."""
 
-    def __init__(
-        self, run: Run, products: Sequence[int], part: state.Part, later: Collection[int], *, log_new: bool
-    ) -> None:
+    def __init__(self, run: Run, part: state.Part, *, log_new: bool) -> None:
         self._run = run
-        self._products = products
         self._part = part
-        self._later = set(later)
         self._log_new = log_new
-        self._has_started = False
         self._waiting: dict[int, list[int]] = defaultdict(list)
         self._batches: asyncio.Queue[tuple[int, list[int]] | None] = asyncio.Queue()
-        self._total = self._added = self._done = 0
+        self._taken: set[int] = set()
+        self._done = 0
 
-    async def start(self, after: asyncio.Task[None] | None) -> None:
-        """Take the tests that wait for nothing else, once the task `after` is done."""
-        if after is not None:
-            await asyncio.wait({after})
-        later, self._has_started = set(self._later), True
-        found = await self._run.read(self._awaiting)
-        self._total = len(found)
-        self._take([item for item in found if item[0] not in later])
+    async def add_archived(self, product_id: int, test_ids: Collection[int]) -> None:
+        """Take those of a product's tests, just stored, that nothing can change any more."""
+        self._take(await self._run.read(lambda conn: self._awaiting(conn, [product_id], test_ids)))
 
-    async def add(self, test_ids: Collection[int]) -> None:
-        """Take those of the tests whose metrics are not those of their present version; their bugs are stored."""
-        self._later.difference_update(test_ids)
-        if self._has_started:
-            self._take(await self._run.read(lambda conn: self._awaiting(conn, test_ids)))
-
-    async def end(self) -> None:
-        """Take the tests that nobody named, as their bugs could not be read; no more tests come."""
-        await self.add(list(self._later))
+    async def finish(self, products: Collection[int]) -> None:
+        """Take all that is left of the products; no more tests come."""
+        self._take(await self._run.read(lambda conn: self._awaiting(conn, products)))
         for product_id, test_ids in self._waiting.items():
             self._batches.put_nowait((product_id, test_ids))
         for _ in range(_AHEAD):
@@ -119,21 +96,24 @@ class _Metrics:
                 asked = [tasks.create_task(self._read(test_id, product_id)) for test_id in test_ids]
             await self._store(product_id, [task.result() for task in asked])
             self._done += len(test_ids)
-            await self._run.tell("metrics of tests", "", self._done, max(self._total, self._added))
+            await self._run.tell("metrics of tests", "", self._done, len(self._taken))
 
-    def _awaiting(self, conn: Connection, among: Collection[int] | None = None) -> list[tuple[int, int]]:
+    def _awaiting(
+        self, conn: Connection, products: Collection[int], archived: Collection[int] | None = None
+    ) -> list[tuple[int, int]]:
         options = self._run.options
         return state.tests_awaiting(
-            conn, self._part, self._products, full=options.full, since=options.since, among=among
+            conn, self._part, products, full=options.full, since=options.since, archived=archived
         )
 
     def _take(self, found: list[tuple[int, int]]) -> None:
-        self._added += len(found)
         for test_id, product_id in found:
-            waiting = self._waiting[product_id]
-            waiting.append(test_id)
-            if len(waiting) == _BATCH:
-                self._batches.put_nowait((product_id, self._waiting.pop(product_id)))
+            if test_id not in self._taken:
+                self._taken.add(test_id)
+                waiting = self._waiting[product_id]
+                waiting.append(test_id)
+                if len(waiting) == _BATCH:
+                    self._batches.put_nowait((product_id, self._waiting.pop(product_id)))
 
     async def _read(self, test_id: int, product_id: int) -> "_Told | Reject":
         try:

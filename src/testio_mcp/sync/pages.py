@@ -1,7 +1,7 @@
 """Reading lists that break: what cannot be read as a whole is split until the bad record is alone."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -21,7 +21,7 @@ from testio_mcp.sync.state import POSITION
 T = TypeVar("T")
 P = TypeVar("P")
 PAGE = 25
-_SMALLER = {100: 20, 25: 5, 20: 4, 5: 1, 4: 1}
+_SMALLER = {500: 100, 100: 20, 25: 5, 20: 4, 5: 1, 4: 1}
 BROKEN = (ApiUnavailable, ApiUnreachable, BadPayload)
 _REFUSED = (ApiForbidden, ApiNotFound, ApiRejected)
 Fetch = Callable[[int, int], Awaitable[Page[T]]]
@@ -136,6 +136,37 @@ async def at_once(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     except BaseExceptionGroup as group:
         raise group.exceptions[0] from None
     return [task.result() for task in made]
+
+
+async def read_ahead(
+    fetch: Callable[[range], Coroutine[Any, Any, Sequence[T]]],
+    start: int,
+    width: Callable[[int, Sequence[T]], int],
+    goes_on: Callable[[Sequence[T]], bool],
+) -> AsyncGenerator[T, None]:
+    """The pages of a list from the number `start`, several at a time, without an end.
+
+    `width` says how many pages to read from a number on, given those before. Where these say that the list
+    `goes_on`, the next ones are on their way while the caller works. Close it when enough is read.
+    """
+    number = start
+    count = width(number, ())
+    coming = asyncio.create_task(fetch(range(number, number + count)))
+    try:
+        while True:
+            pages = await coming
+            number += count
+            count = width(number, pages)
+            is_ahead = goes_on(pages)
+            if is_ahead:
+                coming = asyncio.create_task(fetch(range(number, number + count)))
+            for page in pages:
+                yield page
+            if not is_ahead:
+                coming = asyncio.create_task(fetch(range(number, number + count)))
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
 
 
 def joined(parts: Sequence[Page[T]]) -> Page[T]:

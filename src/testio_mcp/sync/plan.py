@@ -11,7 +11,7 @@ from testio_mcp.errors import NotFound
 from testio_mcp.sync import state
 from testio_mcp.sync.bugs import TESTS_PER_REQUEST
 from testio_mcp.sync.case_results import CASE_TEST
-from testio_mcp.sync.executions import EXECUTIONS_PER_PAGE, VERSIONS_PER_REQUEST
+from testio_mcp.sync.executions import EXECUTIONS_AT_ONCE, EXECUTIONS_PER_PAGE, VERSIONS_PER_REQUEST
 from testio_mcp.sync.extras import is_due
 from testio_mcp.sync.pages import PAGE
 from testio_mcp.sync.resources import BUGS, EXECUTIONS, TESTS
@@ -140,8 +140,8 @@ def _executions(conn: Connection, options: SyncOptions) -> Planned:
     point = state.checkpoint(conn, EXECUTIONS.name, state.ACCOUNT)
     if point.completed_at is None or options.full or state.letters(conn, EXECUTIONS.name, state.ACCOUNT):
         known: int = conn.execute(select(func.count(_EXECUTION.id))).scalar_one()
-        pages = max(1, -(-known // EXECUTIONS_PER_PAGE))
-        return Planned(step="executions", what="the whole list", requests=pages)
+        pages = max(1, -(-known // EXECUTIONS_AT_ONCE))
+        return Planned(step="executions", what="the whole list", requests=pages + 1)
     newest = select(_EXECUTION.id).order_by(_EXECUTION.id.desc()).limit(EXECUTIONS_PER_PAGE)
     seen = set(conn.execute(newest).scalars())
     unseen = [item for item in state.open_executions(conn) if item.id not in seen]

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, select, update
 
 from testio_mcp.database.dialect import BATCH
 from testio_mcp.database.types import utc_text
@@ -47,13 +47,23 @@ def missing(conn: Connection, resource: Resource, listed: Collection[int], *amon
     return Missing(gone, len(known), is_emptied=bool(gone) and not listed and resource in _NEVER_EMPTY)
 
 
+def _product(resource: Resource) -> ColumnElement[int]:
+    """The product that a record belongs to: its own, that of its test, or itself."""
+    columns, tests = resource.table.c, TESTS.table.c
+    if "product_id" in columns:
+        return columns.product_id
+    if "test_id" not in columns:
+        return columns.id
+    return func.coalesce(select(tests.product_id).where(tests.id == columns.test_id).scalar_subquery(), 0)
+
+
 def mark_gone(conn: Connection, resource: Resource, ids: list[int], scope: Scope, run_id: int) -> None:
     """Note that the account no longer has these records; they stay in the store and leave lists and counts.
 
     What belongs to them goes with them. The bugs of a test that comes back are read again.
     """
     columns = resource.table.c
-    product = columns.product_id if "product_id" in columns else columns.id
+    product = _product(resource)
     for start in range(0, len(ids), BATCH):
         batch = {"ids": ids[start : start + BATCH]}
         chosen = columns.id.in_(bindparam("ids", expanding=True))

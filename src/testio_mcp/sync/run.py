@@ -1,6 +1,6 @@
 """What the steps of one sync run share: the account, the run's number and moment, and how records are stored."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeVar
@@ -50,6 +50,14 @@ class SyncOptions:
         return not self.only or entity in self.only
 
 
+OnTests = Callable[[int, Collection[int]], Awaitable[None]]
+"""What is done with tests of a product that were just stored and are new or changed."""
+
+
+async def _nothing(product_id: int, test_ids: Collection[int]) -> None:
+    pass
+
+
 class Run:
     """One run of the sync."""
 
@@ -67,8 +75,10 @@ class Run:
         self.options = options
         self.id = run_id
         self.started_at = now
+        self.zone = app.settings.zone
         self.tally = Tally()
         self.reasons: tuple[tuple[str, str], ...] = ()
+        self.on_tests: OnTests = _nothing
         self._app = app
         self._report = report
         self._lease = lease

@@ -248,17 +248,17 @@ def tests_that_ran(conn: Connection, test_ids: Collection[int]) -> set[int]:
 def tests_awaiting(
     conn: Connection,
     part: Part,
-    product_ids: Sequence[int],
+    product_ids: Collection[int],
     *,
     full: bool = False,
     since: datetime | None = None,
-    among: Collection[int] | None = None,
+    archived: Collection[int] | None = None,
 ) -> list[tuple[int, int]]:
     """Tests whose bugs or metrics have to be read, newest first, each with its product.
 
     They were not read since the test last changed, or, for bugs, can still change. Results are those of all
     test-case tests. With `full` all tests that ran are read, with `since` none that ended before that moment, with
-    `among` only tests with these ids.
+    `archived` only those of these tests that are.
     """
     read = _TEST.c.bugs_synced_hash if part == "bugs" else _TEST.c.metrics_synced_hash
     due = read.is_distinct_from(_TEST.c.content_hash)
@@ -276,8 +276,8 @@ def tests_awaiting(
         statement = statement.where(due)
     if since is not None:
         statement = statement.where(_TEST.c.sort_at >= since)
-    if among is not None:
-        statement = statement.where(_TEST.c.id.in_(among))
+    if archived is not None:
+        statement = statement.where(_TEST.c.id.in_(archived), _TEST.c.status.in_(IMMUTABLE))
     return [(row[0], row[1]) for row in conn.execute(statement, {"product_ids": list(product_ids)})]
 
 
@@ -299,13 +299,16 @@ def mark_metrics_read(conn: Connection, test_ids: Sequence[int]) -> None:
 def forget_metrics(
     conn: Connection, changed: Literal["bugs", "executions"], test_ids: Sequence[int], moment: datetime
 ) -> None:
-    """Have the metrics read again of those tests whose bugs or executions were written at `moment`."""
+    """Have the metrics read again of those tests whose bugs or executions were written at `moment`.
+
+    Those of archived tests stay: they are as old as the test's last change.
+    """
     columns = (_BUG if changed == "bugs" else _EXECUTION).c
     touched = select(columns.test_id).where(
         columns.test_id.in_(bindparam("ids", expanding=True)), columns.synced_at == moment
     )
-    unread = update(_TEST).where(_TEST.c.id.in_(touched)).values(metrics_synced_hash=None)
-    conn.execute(unread, {"ids": list(test_ids)})
+    unread = update(_TEST).where(_TEST.c.id.in_(touched), _TEST.c.status.not_in(IMMUTABLE))
+    conn.execute(unread.values(metrics_synced_hash=None), {"ids": list(test_ids)})
 
 
 def pause_left(conn: Connection, host: str, now: datetime) -> float:

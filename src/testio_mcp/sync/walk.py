@@ -5,7 +5,8 @@ to its end before is left at the first page that holds nothing new: new tests co
 still change are asked for by id.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import aclosing
 from functools import partial
 
 from sqlalchemy import Connection
@@ -22,7 +23,7 @@ from testio_mcp.errors import (
     TokenMissing,
 )
 from testio_mcp.sync import state
-from testio_mcp.sync.pages import PAGE, Listed, at_once, read_tests
+from testio_mcp.sync.pages import PAGE, Listed, at_once, read_ahead, read_tests
 from testio_mcp.sync.places import Read, still_broken
 from testio_mcp.sync.removal import mark_gone, missing
 from testio_mcp.sync.resources import TESTS
@@ -31,7 +32,7 @@ from testio_mcp.sync.run import Run
 from testio_mcp.sync.writer import Tally
 
 # A first walk reads ahead, a few more pages each time, until the list ends.
-_WINDOWS = (1, 2, 4, 4, 8, 10)
+_WINDOWS = (1, 2, 3, 3, 4, 8, 10)
 _PASSES = 3
 _UNKNOWN = "the API no longer knows it"
 _TEST = table_of(Test).c
@@ -49,6 +50,7 @@ class Walk:
         self._seen: set[int] = set()
         self._rejected: set[str] = set()
         self._new = 0
+        self._end: list[int] = []
 
     async def walk(self) -> None:
         """Bring the product's tests up to date. Raises `ApiError` when the API does not answer."""
@@ -112,26 +114,35 @@ class Walk:
     async def _pages(self, point: state.Point, start: int, *, stop_early: bool, expected: int = 0) -> int:
         """Read and store pages from `start` until the list ends; how many there were.
 
-        `expected` is how many pages there were before: so many are read at a time without reading past the end.
+        `expected` is how many pages there were before. They are read without those past them, which are read only if
+        the end of the list has changed.
         """
-        number, previous, window = start, [0], len(_WINDOWS) if expected else 0
-        while True:
-            width = (
-                1
-                if stop_early
-                else max(1, min(_WINDOWS[min(window, len(_WINDOWS) - 1)], (expected or 2**31) - number + 1))
-            )
-            for listed in await self._fetch(range(number, number + width)):
+        windows = iter(_WINDOWS if not expected else _WINDOWS[-1:])
+        widest = _WINDOWS[-1]
+
+        def width(number: int, _: object) -> int:
+            return 1 if stop_early else max(1, min(next(windows, widest), (expected or 2**31) - number + 1))
+
+        def goes_on(pages: Sequence[Listed | ApiError]) -> bool:
+            is_full = all(isinstance(listed, Listed) and not listed.is_last for listed in pages)
+            is_end = isinstance(pages[-1], Listed) and pages[-1].number == expected
+            return is_full and not (is_end or stop_early) and self._run.options.since is None
+
+        number, previous = start - 1, [0]
+        async with aclosing(read_ahead(self._fetch, start, width, goes_on)) as pages:
+            async for listed in pages:
                 if isinstance(listed, ApiError):
                     raise listed
                 if not listed.page.count or listed.ids == previous != []:
-                    return listed.number - start
-                tally = await self._store(listed.page, state.Point(listed.number + 1, point.completed_at))
+                    break
+                number, previous = listed.number, listed.ids
+                tally = await self._store(listed.page, state.Point(number + 1, point.completed_at))
                 if listed.is_last or self._is_past(listed.page) or (stop_early and not (tally.new or tally.changed)):
-                    return listed.number - start + 1
-                previous = listed.ids
-            number += width
-            window += 1
+                    break
+                if number == expected and previous == self._end:
+                    break
+        self._end = previous
+        return number - start + 1
 
     def _is_past(self, page: Page[TestPayload]) -> bool:
         """Whether every test of the page ended before the moment that the run starts at."""
@@ -158,6 +169,8 @@ class Walk:
         self._seen.update(int(reject.key) for reject in page.rejects if reject.key.isdigit())
         self._rejected.update(reject.key for reject in page.rejects)
         self._new += tally.new
+        if tally.new or tally.changed:
+            await self._run.on_tests(self._product_id, [record.id for record in page.records])
         await self._run.tell(TESTS.name, self._name, len(self._seen))
         return tally
 
