@@ -1,7 +1,11 @@
 """What the doctor says of backups and of files put aside, and of a token that belongs to another store."""
 
+import os
+import shutil
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from testio_mcp.database.restore import KEEP_ASIDE, list_aside, repair
 from testio_mcp.doctor.examination import examine
@@ -48,3 +52,29 @@ async def test_a_token_of_another_account(canary: str, settings_for: SettingsFor
     assert [finding.state for finding in found] == ["ok", "fail"]
     assert "none of the 2 products" in found[1].found
     assert "TESTIO_DB_PATH" in str(found[1].fix)
+
+
+def test_a_restore_that_was_cut_off(run: Run, sqlite_file: Path) -> None:
+    fill(sqlite_file, backup=True)
+    sqlite_file.with_name("store.db.restoring").write_bytes(b"the beginning of a copy")
+    found = checks(run("doctor", "--json"))["backups"]
+    assert (found["state"], found["fix"]) == ("warn", "testio-mcp db restore")
+    assert run(*found["fix"].split()[1:]).code == 0
+    assert checks(run("doctor", "--json"))["backups"]["state"] == "ok"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small disk")
+@pytest.mark.parametrize(("size", "state"), [("8m", "fail"), ("60m", "warn"), ("300m", "ok")])
+def test_a_disk_with_little_room(run: Run, sqlite_file: Path, tmp_path: Path, size: str, state: str) -> None:
+    place = tmp_path / "disk"
+    place.mkdir(mode=0o700)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", str(place)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a file system")
+    try:
+        shutil.copy(sqlite_file, place / "store.db")
+        found = checks(run("doctor", "--json", environment={"TESTIO_DB_PATH": str(place / "store.db")}))
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+    assert found["disk space"]["state"] == state
+    assert found["file system"]["found"] == "tmpfs: local"

@@ -80,14 +80,15 @@ def check_modes(case: Case) -> Verdict:
         for mode, paths in (("600", open_files), ("700", closable))
         if paths
     ]
+    advice = [" && ".join(fixes)] if fixes else []
     if len(closable) < len(open_directories):
-        fixes.append("move the store to a directory of its own, and set TESTIO_DB_PATH")
-    if not fixes:
+        advice.append("move the store to a directory of its own, and set TESTIO_DB_PATH")
+    if not advice:
         return ok("only this user may read the store" if case.settings.database_url is None else "no file to read")
     found = "; ".join(f"{path.name} is {_mode(path):04o}" for path in (*open_files, *open_directories))
     # Behind a closed directory an open file cannot be reached, and an open directory shows names alone.
     is_exposed = any(_mode(path.parent) & 0o011 for path in open_files)
-    return (fail if is_exposed else warn)(f"others may look: {found}", "; ".join(fixes))
+    return (fail if is_exposed else warn)(f"others may look: {found}", "; ".join(advice))
 
 
 def _private_files(case: Case) -> list[Path]:

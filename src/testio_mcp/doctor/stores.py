@@ -93,6 +93,8 @@ def check_backups(case: Case) -> Verdict:
     if aside:
         size = sum(file.stat().st_size for path in aside for file in path.iterdir())
         found += f"; {len(aside)} put aside by repairs ({mebibytes(size)})"
+    if case.settings.db_path.with_name(f"{case.settings.db_path.name}.restoring").exists():
+        return warn(f"{found}; a restore was cut off", "testio-mcp db restore")
     if len(aside) > KEEP_ASIDE:
         remove = shlex.join(["rm", "-r", *map(str, aside[KEEP_ASIDE:])])
         return warn(found, f"When you need nothing from the oldest any more: {remove}")
