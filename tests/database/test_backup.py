@@ -92,11 +92,11 @@ async def test_the_copy_before_a_migration_is_a_whole_store(
         async with PersistentCache(sqlite_file) as store:
             assert await store.read(lambda c: c.execute(text("SELECT count(*) FROM gadget")).scalar()) == PEOPLE + 1
     writer.close()
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    assert str(backup_directory(sqlite_file)) in caplog.text
     (copy,) = list_backups(sqlite_file)
     assert [complaint(copy), _names(sqlite_file)] == [None, [copy.name]]
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
-    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
-    assert str(copy) in caplog.text
     # This build knows the copy's revision, and not the store's any more.
     assert NEXT not in migrate.REVISIONS
     await asyncio.to_thread(restore, sqlite_file)

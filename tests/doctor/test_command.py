@@ -65,6 +65,7 @@ def test_sound_store_and_unreachable_api(run: Run, sqlite_file: Path) -> None:
     assert found["API"]["found"].startswith("TCP connect: 127.0.0.1:9 refuses the connection.")
     assert (found["API"]["state"], found["token"]["state"], found["clock"]["state"]) == ("fail", "skip", "skip")
     assert sqlite_file.read_bytes() == before
+    assert [path.name for path in sqlite_file.parent.iterdir()] == ["store.db"], "nothing is left beside it"
 
 
 @pytest.mark.parametrize("content", [b"", b"This is a letter.\n" * 300, None, b"\0" * 5000])

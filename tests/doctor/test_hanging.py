@@ -14,7 +14,7 @@ from tests.conftest import SettingsFor
 from tests.database.filled import fill
 from tests.doctor.conftest import UNREACHABLE, Run
 from tests.doctor.test_command import checks
-from tests.postgres import SCHEMA
+from tests.postgres import SCHEMA, PostgresServer
 from tests.surfaces.programs import whole
 
 
@@ -84,6 +84,31 @@ async def test_a_user_who_may_not_write(
     found = {finding.check: finding for finding in diagnosis.checks}
     assert (found["store"].state, found["schema"].state) == ("fail", "skip")
     assert "grant" in str(found["store"].fix)
+
+
+@pytest.mark.parametrize(
+    ("server", "said"),
+    [
+        ("postgresql+asyncpg://me:secret@127.0.0.1:9/d", "connection refused"),
+        ("postgresql+asyncpg://me:secret@nowhere.invalid/d", "name of the server is unknown"),
+        ("missing", "no such database"),
+        ("unknown user", "wrong user or password"),
+    ],
+)
+async def test_a_server_that_does_not_let_in(
+    settings_for: SettingsFor, postgres_server: PostgresServer, server: str, said: str
+) -> None:
+    settings_for()
+    of_ours = {
+        "missing": postgres_server.url("missing"),
+        "unknown user": postgres_server.url("postgres").replace("postgres@", "nobody@"),
+    }
+    url = of_ours.get(server, server)
+    diagnosis = await examination.examine(database_url=url, customer_api_base_url=UNREACHABLE)
+    found = {finding.check: finding for finding in diagnosis.checks}
+    assert found["store"].state == "fail"
+    assert said in found["store"].found
+    assert "secret" not in diagnosis.model_dump_json()
 
 
 _AS_NOBODY = """

@@ -16,10 +16,11 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 MANY = 300
 
 
-@pytest.fixture
-def hasty(own_copy: Copy, tmp_path: Path) -> Iterator[HttpServer]:
-    """A server that waits one second for its clients."""
-    with http_server({**own_copy.environment, "TESTIO_HTTP_PATIENCE_SECONDS": "1"}, tmp_path) as server:
+@pytest.fixture(scope="module")
+def hasty(synced: Copy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]:
+    """A server that waits one second for its clients; what they ask for changes nothing."""
+    environment = {**synced.environment, "TESTIO_HTTP_PATIENCE_SECONDS": "1"}
+    with http_server(environment, tmp_path_factory.mktemp("hasty")) as server:
         yield server
 
 

@@ -140,40 +140,41 @@ async def test_dependencies_that_talk_are_not_heard_on_stdout(synced: Copy, tmp_
     assert sum(line.endswith(NOISE) for line in heard.splitlines()) >= 8
 
 
-@pytest.mark.parametrize(
-    ("line", "number"),
-    [
-        (rb'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"get","arguments":{"kind":"\ud800"}}}', 7),
-        (rb'{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"\udfff\ud800"}}', "a"),
-        (rb'{"jsonrpc":"2.0","id":8,"method":"tools/list","params":{"cursor":NaN}}', 8),
-        (b'{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{"name":' + b"[" * 900 + b"]" * 900 + b"}}", 9),
-    ],
-)
-async def test_a_request_that_nobody_can_read_is_refused(
-    synced: Copy, tmp_path: Path, line: bytes, number: int | str
-) -> None:
-    answers, code = await talk(synced.environment, tmp_path, INITIALIZE, line, call(2, "get_status"))
-    assert code == 0
-    replies = {answer["id"]: answer for answer in answers}
-    assert replies.keys() == {1, 2, number}
-    assert "result" in replies[2]
-    assert "error" in replies[number]
-    assert "Traceback" not in (tmp_path / "stderr").read_text()
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        b"this is no JSON", b"\xff\xfe\x00", b"", b"[]", b"7", b"null", b'"id"', b"{", b"[" * 100_000,
-        rb'{"jsonrpc":"2.0","id":"\ud800","method":"ping"}', rb'{"jsonrpc":"2.0","id":true,"method":"\ud800"}',
-        rb'{"jsonrpc":"2.0","method":"notifications/x","params":{"a":"\ud800"}}', rb'{"id":1,"result":"\ud800"}',
-    ],
+UNREADABLE: dict[int | str, bytes] = {
+    7: rb'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"get","arguments":{"kind":"\ud800"}}}',
+    "a": rb'{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"\udfff\ud800"}}',
+    8: rb'{"jsonrpc":"2.0","id":8,"method":"tools/list","params":{"cursor":NaN}}',
+    9: b'{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{"name":' + b"[" * 900 + b"]" * 900 + b"}}",
+}
+NO_REQUESTS = (
+    b"this is no JSON", b"\xff\xfe\x00", b"", b"[]", b"7", b"null", b'"id"', b"{", b"[" * 100_000,
+    rb'{"jsonrpc":"2.0","id":"\ud800","method":"ping"}', rb'{"jsonrpc":"2.0","id":true,"method":"\ud800"}',
+    rb'{"jsonrpc":"2.0","method":"notifications/x","params":{"a":"\ud800"}}', rb'{"id":1,"result":"\ud800"}',
 )  # fmt: skip
-async def test_a_line_that_is_no_request_is_passed_over(synced: Copy, tmp_path: Path, line: bytes) -> None:
-    answers, code = await talk(synced.environment, tmp_path, INITIALIZE, line, call(2, "get_status"))
+
+
+async def asked_between(environment: Mapping[str, str], cwd: Path, lines: Sequence[bytes]) -> list[Any]:
+    """The answers to these lines and to the questions 100, 101, ... that are asked one after each."""
+    answers, code = await talk(
+        *(environment, cwd, INITIALIZE),
+        *(message for number, line in enumerate(lines, 100) for message in (line, call(number, "get_status"))),
+    )
     assert code == 0
-    assert [answer["id"] for answer in answers] == [1, 2]
-    assert "Traceback" not in (tmp_path / "stderr").read_text()
+    assert "Traceback" not in (cwd / "stderr").read_text()
+    assert all("result" in answer for answer in answers if isinstance(answer["id"], int) and answer["id"] >= 100)
+    return answers
+
+
+async def test_a_request_that_nobody_can_read_is_refused(synced: Copy, tmp_path: Path) -> None:
+    answers = await asked_between(synced.environment, tmp_path, list(UNREADABLE.values()))
+    numbers = [answer["id"] for answer in answers]
+    assert sorted(map(str, numbers)) == sorted(map(str, (1, *UNREADABLE, *range(100, 100 + len(UNREADABLE)))))
+    assert all("error" in answer for answer in answers if answer["id"] in UNREADABLE)
+
+
+async def test_a_line_that_is_no_request_is_passed_over(synced: Copy, tmp_path: Path) -> None:
+    answers = await asked_between(synced.environment, tmp_path, NO_REQUESTS)
+    assert [answer["id"] for answer in answers] == [1, *range(100, 100 + len(NO_REQUESTS))]
 
 
 @pytest.mark.parametrize("is_stdin_closed", [True, False])

@@ -84,10 +84,10 @@ async def _make(connection: aiosqlite.Connection, db_path: Path, final: Path, co
     os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
         faultpoints.reach("backup.step")
-        _tell(db_path, f"Copying the store {db_path} to {final}.")
+        announce(db_path, f"Copying the store {db_path} to {final}.")
         contents = await copy(connection, partial)
         faultpoints.reach("backup.step")
-        _tell(db_path, "Reading every page of the copy.")
+        announce(db_path, f"Reading every page of {partial}.")
         await _verify(partial, contents)
         flush(partial)
         faultpoints.reach("backup.step")
@@ -98,7 +98,8 @@ async def _make(connection: aiosqlite.Connection, db_path: Path, final: Path, co
         partial.unlink(missing_ok=True)
 
 
-def _tell(db_path: Path, what: str) -> None:
+def announce(db_path: Path, what: str) -> None:
+    """Log what is about to happen to a file; where it is large, so that people see it."""
     is_large = db_path.stat().st_size >= _WORTH_TELLING
     logger.log(logging.WARNING if is_large else logging.INFO, what)
 

@@ -1,8 +1,9 @@
 """Looking at a store that may be damaged, of any revision, or in a closed directory: nothing is changed."""
 
 import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -37,7 +38,8 @@ def reading(db_path: Path, *, at_rest: bool = False) -> Iterator[Connection]:
     `at_rest` says that nobody writes to the file, so that none is made beside it. Raises a `StoreError`.
     """
     log = db_path.with_name(f"{db_path.name}-wal")
-    is_closed = not os.access(db_path.parent, os.W_OK) and not (log.exists() and log.stat().st_size)
+    has_log = log.exists()
+    is_closed = not os.access(db_path.parent, os.W_OK) and not (has_log and log.stat().st_size)
     engine = create_sqlite_reader(db_path, 1, immutable=at_rest or is_closed)
     try:
         with store_errors(str(db_path)):
@@ -48,6 +50,14 @@ def reading(db_path: Path, *, at_rest: bool = False) -> Iterator[Connection]:
                 yield connection
     finally:
         engine.dispose()
+        if log.exists() and not has_log:
+            _tidy(db_path)
+
+
+def _tidy(db_path: Path) -> None:
+    """Have SQLite remove the empty files beside a store that nobody else has open: a reader may only make them."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(db_path)) as connection:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
 
 
 def _header(db_path: Path) -> bytes:

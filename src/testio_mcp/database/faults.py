@@ -48,9 +48,17 @@ _SQLITE: dict[str, tuple[type[StoreError], str, str]] = {
 _BUSY, _FULL, _READONLY = _SQLITE["SQLITE_BUSY"], _SQLITE["SQLITE_FULL"], _SQLITE["SQLITE_READONLY"]
 _SERVER = (
     StoreError,
-    "The database {place} did not answer as expected ({kind}).",
+    "The database {place} did not answer as expected: {trouble}.",
     "Check TESTIO_DATABASE_URL and that the server runs and accepts this user.",
 )
+_TROUBLE = {
+    "ConnectionRefusedError": "connection refused",
+    "gaierror": "the name of the server is unknown",
+    "TimeoutError": "no answer in time",
+    "InvalidCatalogNameError": "there is no such database",
+    "InvalidPasswordError": "wrong user or password",
+    "InvalidAuthorizationSpecificationError": "wrong user or password",
+}
 # SQLSTATE, or its first characters. Any other state is a defect of a statement, not of the server.
 _POSTGRESQL: dict[str, tuple[type[StoreError], str, str]] = {
     "08": _SERVER,
@@ -84,7 +92,9 @@ def _classify(error: BaseException, place: str) -> StoreError | None:
     if found is None:
         return None
     kind, message, next_step = found
-    return kind(message.format(place=place, kind=type(error).__name__), next_step)
+    name = type(error).__name__
+    trouble = _TROUBLE.get(name, name)
+    return kind(message.format(place=place, trouble=trouble), next_step)
 
 
 def _known(error: BaseException) -> tuple[type[StoreError], str, str] | None:

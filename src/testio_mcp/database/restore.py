@@ -1,6 +1,7 @@
 """Putting another file in the place of a SQLite store. What was there is kept, byte by byte, in `aside`."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,25 +10,36 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import Timeout
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 
 from testio_mcp import faultpoints
-from testio_mcp.database.backup import aside_directory, backup_directory, flush, list_backups
+from testio_mcp.database.backup import announce, aside_directory, backup_directory, flush, list_backups
 from testio_mcp.database.engine import sync_file_lock
-from testio_mcp.database.examine import files_of, refuse_damaged
+from testio_mcp.database.examine import files_of, reading, refuse_damaged
 from testio_mcp.database.faults import store_errors
+from testio_mcp.database.tables import Product, table_of
 from testio_mcp.errors import Conflict, NotFound, StoreBusy, StoreCorrupt, StoreError, StoreForeign, StoreReadOnly
 
 # While a connection in WAL mode is open it holds a shared lock on these bytes of the main file.
 _SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
+KEEP_ASIDE = 3
+_STAMP = re.compile(r"\d{8}T\d{12}Z")
+_PRODUCTS = select(table_of(Product).c.id)
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What was done: the backup now in use (None for a fresh start), where the old files are, what was unusable."""
+    """What was done: the backup now in use (None for a fresh start), where the old files are, what was unusable.
+
+    `reasons` say why; `removed` are older files that had been put aside.
+    """
 
     backup: Path | None
     aside: Path | None
     unusable: tuple[Path, ...] = ()
+    reasons: tuple[str, ...] = ()
+    removed: tuple[Path, ...] = ()
 
 
 @contextmanager
@@ -75,6 +87,7 @@ def _without_readers(db_path: Path) -> Iterator[None]:
 
 def verify_backup(path: Path) -> None:
     """Raise a `StoreError` unless the backup is a sound store of a revision that this build knows."""
+    announce(path, f"Reading every page of {path}.")
     refuse_damaged(path, at_rest=True)
 
 
@@ -95,14 +108,58 @@ def find_backup(db_path: Path, name: str) -> Path:
     raise NotFound(f"There is no backup {name!r} of this store.", "'testio-mcp db backups' lists them.")
 
 
-def newest_sound_backup(db_path: Path) -> tuple[Path | None, tuple[Path, ...]]:
-    """The newest backup that passes its verification, and the newer ones that do not."""
-    unusable: list[Path] = []
+def newest_sound_backup(db_path: Path) -> tuple[Path | None, dict[Path, str]]:
+    """The newest backup that passes its verification, and the newer ones that do not, each with what is wrong."""
+    unusable: dict[Path, str] = {}
     for path in list_backups(db_path):
-        if complaint(path) is None:
-            return path, tuple(unusable)
-        unusable.append(path)
-    return None, tuple(unusable)
+        try:
+            verify_backup(path)
+            _refuse_stranger(db_path, path)
+        except (StoreError, Conflict) as error:
+            unusable[path] = error.message
+        else:
+            return path, unusable
+    return None, unusable
+
+
+def _refuse_stranger(db_path: Path, backup: Path) -> None:
+    """Raise `Conflict` when a backup shares no product with the store, as far as that can be read."""
+    ours, theirs = _products(db_path), _products(backup)
+    if ours and theirs and not ours & theirs:
+        raise Conflict(
+            f"The backup {backup} holds none of the store's products: it is another account's.",
+            f"If it is the right one, move {db_path} away first.",
+        )
+
+
+def _products(path: Path) -> set[int]:
+    try:
+        # Without its log the store may be older, which does not matter here; and no file is made beside it.
+        with reading(path, at_rest=True) as conn:
+            return set(conn.execute(_PRODUCTS).scalars())
+    except (StoreError, DBAPIError):  # missing, damaged, without tables: nothing to compare
+        return set()
+
+
+def list_aside(db_path: Path) -> list[Path]:
+    """The directories of files of this store that a restore or a repair replaced, newest first."""
+    place = aside_directory(db_path)
+    found = sorted(place.iterdir(), reverse=True) if place.is_dir() else []
+    return [path for path in found if _STAMP.fullmatch(path.name) and _holds_files_of(db_path, path)]
+
+
+def _holds_files_of(db_path: Path, aside: Path) -> bool:
+    """Stores of one directory share the place; a directory without files is what a killed removal left."""
+    names = [path.name for path in aside.iterdir()]
+    return not names or any(name.startswith(db_path.name) for name in names)
+
+
+def _tidy(db_path: Path) -> tuple[Path, ...]:
+    """Remove all but the newest files put aside, and return which; for a store that was restored from a backup."""
+    old = list_aside(db_path)[KEEP_ASIDE:]
+    for path in old:
+        shutil.rmtree(path, ignore_errors=True)
+    return tuple(old)
 
 
 def restore(db_path: Path, name: str | None = None) -> Restored:
@@ -114,12 +171,15 @@ def restore(db_path: Path, name: str | None = None) -> Restored:
         if name is None:
             backup, unusable = newest_sound_backup(db_path)
         else:
-            backup, unusable = find_backup(db_path, name), ()
+            backup, unusable = find_backup(db_path, name), {}
+            _refuse_stranger(db_path, backup)
         if backup is None:
             place = backup_directory(db_path)
-            raise NotFound(f"There is no sound backup in {place}.", "'testio-mcp doctor --repair' starts afresh.")
-        with _without_readers(db_path):
-            return Restored(backup, _replace(db_path, backup), unusable)
+            raise NotFound(
+                f"There is no sound backup of this store in {place}.",
+                "'testio-mcp db verify' says why; 'testio-mcp doctor --repair' starts a damaged store afresh.",
+            )
+        return _done(db_path, backup, unusable)
 
 
 def repair(db_path: Path) -> Restored | None:
@@ -130,12 +190,19 @@ def repair(db_path: Path) -> Restored | None:
     with without_syncs(db_path):
         if not db_path.exists() or not _is_damaged(db_path):
             return None
-        backup, unusable = newest_sound_backup(db_path)
-        with _without_readers(db_path):
-            return Restored(backup, _replace(db_path, backup), unusable)
+        return _done(db_path, *newest_sound_backup(db_path))
+
+
+def _done(db_path: Path, backup: Path | None, unusable: dict[Path, str]) -> Restored:
+    with _without_readers(db_path):
+        aside = _replace(db_path, backup)
+    # After a fresh start, what was put aside may be the only copy of the data.
+    removed = _tidy(db_path) if backup is not None else ()
+    return Restored(backup, aside, tuple(unusable), tuple(unusable.values()), removed)
 
 
 def _is_damaged(db_path: Path) -> bool:
+    announce(db_path, f"Reading every page of {db_path}.")
     try:
         refuse_damaged(db_path)
     except StoreForeign:

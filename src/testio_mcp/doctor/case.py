@@ -18,7 +18,7 @@ from testio_mcp.database.cache import PersistentCache, open_postgresql
 from testio_mcp.database.examine import find_damage, missing_parts, reading, revision_of
 from testio_mcp.database.faults import store_errors
 from testio_mcp.database.migrate import HEAD
-from testio_mcp.database.tables import Drift, SyncRun, table_of
+from testio_mcp.database.tables import Drift, Product, SyncRun, table_of
 from testio_mcp.errors import StoreBusy, StoreReadOnly, TestioError
 from testio_mcp.operations.paging import as_of
 from testio_mcp.patience import within
@@ -33,6 +33,7 @@ LONGEST_LOOK = 60.0
 _run, _drift = table_of(SyncRun).c, table_of(Drift).c
 _LAST_RUN = select(_run.status, _run.started_at, _run.error).order_by(_run.id.desc()).limit(1)
 _DRIFT = select(_drift.resource, _drift.note, _drift.records).order_by(_drift.records.desc(), _drift.note)
+_PRODUCTS = select(table_of(Product).c.id)
 _COPIED = select(as_of("products", "tests", "bugs"))
 _MAY_WRITE = text(
     "SELECT coalesce((SELECT has_schema_privilege(oid, 'USAGE') AND has_schema_privilege(oid, 'CREATE')"
@@ -59,6 +60,7 @@ class Contents:
     last_run: LastRun | None
     letters: int
     drift: tuple[tuple[str, str, int], ...]
+    products: frozenset[int] = frozenset()
 
 
 @dataclass
@@ -85,7 +87,7 @@ class Case:
     settings: Settings
     store: StoreFacts
     way: Probe
-    products: int | None = None
+    products: frozenset[int] | None = None
     token_error: TestioError | None = None
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -96,13 +98,13 @@ async def gather(settings: Settings) -> Case:
     return Case(settings, store, way, products, refused)
 
 
-async def _ask(settings: Settings) -> tuple[Probe, int | None, TestioError | None]:
+async def _ask(settings: Settings) -> tuple[Probe, frozenset[int] | None, TestioError | None]:
     way = await probe(settings)
     if way.failed or settings.customer_api_token is None:
         return way, None, None
     try:
         async with CustomerApi(settings, policy=PATIENCE) as api:
-            return way, (await api.list_products()).count, None
+            return way, frozenset(record.id for record in (await api.list_products()).records), None
     except TestioError as error:
         return way, None, error
 
@@ -186,5 +188,6 @@ def _contents(conn: Connection) -> Contents:
         as_of=conn.execute(_COPIED).scalar(),
         last_run=LastRun(*last) if last else None,
         letters=count_letters(conn),
+        products=frozenset(conn.execute(_PRODUCTS).scalars()),
         drift=tuple((row[0], row[1], row[2]) for row in conn.execute(_DRIFT)),
     )

@@ -57,3 +57,8 @@ def fail(found: str, fix: str) -> Verdict:
 def skip(found: str) -> Verdict:
     """The check could not be made, and why."""
     return Verdict(state="skip", found=found)
+
+
+def mebibytes(size: int) -> str:
+    """A number of bytes for people."""
+    return f"{size / 2**20:.1f} MiB" if size < 2**30 else f"{size / 2**30:.1f} GiB"

@@ -13,7 +13,7 @@ from testio_mcp.database.backup import aside_directory, backup_directory, list_b
 from testio_mcp.database.examine import files_of
 from testio_mcp.database.mounts import ELSEWHERE, NETWORK, SHARED, file_system_of
 from testio_mcp.doctor.case import Case
-from testio_mcp.doctor.findings import Verdict, fail, ok, skip, warn
+from testio_mcp.doctor.findings import Verdict, fail, mebibytes, ok, skip, warn
 
 NEEDED_PYTHON = (3, 11)
 NEEDED_SQLITE = (3, 35, 0)
@@ -56,16 +56,12 @@ def check_disk(case: Case) -> Verdict:
         return skip("the store is on a server")
     free = shutil.disk_usage(_existing(case.settings.db_path.parent)).free
     size = sum(path.stat().st_size for path in files_of(case.settings.db_path))
-    found = f"{_mib(free)} free, the store takes {_mib(size)}"
+    found = f"{mebibytes(free)} free, the store takes {mebibytes(size)}"
     if free < _TIGHT:
         return fail(found, "Free some space: a sync fails when the disk is full.")
     if free < 2 * size + _ROOMY:
         return warn(found, "Free some space: a backup needs as much as the store.")
     return ok(found)
-
-
-def _mib(size: int) -> str:
-    return f"{size / _MIB:.1f} MiB" if size < 1024 * _MIB else f"{size / _MIB / 1024:.1f} GiB"
 
 
 def _existing(path: Path) -> Path:
@@ -84,14 +80,15 @@ def check_modes(case: Case) -> Verdict:
         for mode, paths in (("600", open_files), ("700", closable))
         if paths
     ]
+    advice = [" && ".join(fixes)] if fixes else []
     if len(closable) < len(open_directories):
-        fixes.append("move the store to a directory of its own, and set TESTIO_DB_PATH")
-    if not fixes:
+        advice.append("move the store to a directory of its own, and set TESTIO_DB_PATH")
+    if not advice:
         return ok("only this user may read the store" if case.settings.database_url is None else "no file to read")
     found = "; ".join(f"{path.name} is {_mode(path):04o}" for path in (*open_files, *open_directories))
     # Behind a closed directory an open file cannot be reached, and an open directory shows names alone.
     is_exposed = any(_mode(path.parent) & 0o011 for path in open_files)
-    return (fail if is_exposed else warn)(f"others may look: {found}", "; ".join(fixes))
+    return (fail if is_exposed else warn)(f"others may look: {found}", "; ".join(advice))
 
 
 def _private_files(case: Case) -> list[Path]:

@@ -99,4 +99,10 @@ def check_token(case: Case) -> Verdict:
         return fail(case.token_error.message, case.token_error.next_step)
     if case.products is None:
         return skip("set; the API could not be asked whether it is valid")
-    return ok(f"valid; the account has {case.products} products")
+    contents = case.store.contents
+    if case.products and contents and contents.products and not case.products & contents.products:
+        return fail(
+            f"valid, but its account has none of the {len(contents.products)} products in the store",
+            "It is another account's: set TESTIO_DB_PATH (or TESTIO_DATABASE_SCHEMA) to a place of its own.",
+        )
+    return ok(f"valid; the account has {len(case.products)} products")

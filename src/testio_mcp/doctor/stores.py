@@ -1,13 +1,15 @@
 """Checks of the store: whether it opens, is sound, and is up to date."""
 
 import os
+import shlex
 from datetime import timedelta
 from pathlib import Path
 
 from testio_mcp.database.backup import list_backups
 from testio_mcp.database.migrate import HEAD
+from testio_mcp.database.restore import KEEP_ASIDE, list_aside
 from testio_mcp.doctor.case import LONGEST_READING, Case, Contents, StoreFacts
-from testio_mcp.doctor.findings import Verdict, fail, ok, skip, warn
+from testio_mcp.doctor.findings import Verdict, fail, mebibytes, ok, skip, warn
 from testio_mcp.errors import StoreCorrupt, StoreForeign, StoreTooNew
 
 OLD = timedelta(hours=24)
@@ -82,12 +84,21 @@ def check_backups(case: Case) -> Verdict:
     """Copies to fall back on."""
     if case.settings.database_url is not None:
         return skip("backups of a server are its own business")
-    backups = list_backups(case.settings.db_path)
-    if backups:
-        return ok(f"{len(backups)}, the newest is {backups[0].name}")
-    if not case.store.exists:
+    backups, aside = list_backups(case.settings.db_path), list_aside(case.settings.db_path)
+    if not (backups or aside or case.store.exists):
         return skip("there is nothing to copy yet")
-    return ok("none; 'testio-mcp db backup' makes one")
+    found = (
+        f"{len(backups)}, the newest is {backups[0].name}" if backups else "none; 'testio-mcp db backup' makes one"
+    )
+    if aside:
+        size = sum(file.stat().st_size for path in aside for file in path.iterdir())
+        found += f"; {len(aside)} put aside by repairs ({mebibytes(size)})"
+    if case.settings.db_path.with_name(f"{case.settings.db_path.name}.restoring").exists():
+        return warn(f"{found}; a restore was cut off", "testio-mcp db restore")
+    if len(aside) > KEEP_ASIDE:
+        remove = shlex.join(["rm", "-r", *map(str, aside[KEEP_ASIDE:])])
+        return warn(found, f"When you need nothing from the oldest any more: {remove}")
+    return ok(found)
 
 
 def check_sync(case: Case) -> Verdict:

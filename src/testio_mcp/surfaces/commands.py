@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
+from testio_mcp.surfaces.account import importing
 from testio_mcp.surfaces.links import open_record
 from testio_mcp.surfaces.release_gate import gate
 from testio_mcp.surfaces.repairs import add_repairs
@@ -53,11 +54,13 @@ def serve(
     wishes = {"toolsets": toolsets, "tools": tools, "exclude_tools": exclude_tools, "read_only": read_only}
     options: dict[str, Any] = {name: wish for name, wish in wishes.items() if wish is not None}
     if transport == "stdio":
-        from testio_mcp.surfaces.stdio import serve_stdio
+        with importing():
+            from testio_mcp.surfaces.stdio import serve_stdio
 
         serve_stdio(**options)
         return
-    from testio_mcp.surfaces.http import serve_http
+    with importing():
+        from testio_mcp.surfaces.http import serve_http
 
     asyncio.run(serve_http(host, port, allow_host or [], **options))
 

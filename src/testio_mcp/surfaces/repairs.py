@@ -100,7 +100,7 @@ def _repair() -> None:
 def restore(name: Name = None) -> None:
     """Put a backup in the place of the store; the newest sound one by default.
 
-    The present file is moved to the directory 'aside' beside it, and never deleted.
+    The present file is moved to the directory 'aside' beside it, which keeps the three newest.
     """
     from testio_mcp.database.restore import restore as put_back
 
@@ -108,10 +108,12 @@ def restore(name: Name = None) -> None:
 
 
 def _tell(done: "Restored") -> None:
-    for path in done.unusable:
-        talk(f"The backup {path.name} is damaged and was passed over.")
+    for reason in done.reasons:
+        talk(f"A backup was passed over. {reason}")
     if done.aside is not None:
         talk(f"The old files are in {done.aside}.")
+    for path in done.removed:
+        talk(f"Older files in {path} were removed.")
     what = "No sound backup was found, so the store starts empty." if done.backup is None else ""
     talk(what or f"The store was restored from {done.backup}.")
     talk(_SYNC_NEXT)
