@@ -179,3 +179,11 @@ def test_every_kind_is_explained_and_tested() -> None:
     described = set(re.findall(r"^    (\w+)  +\S", Fault.__doc__ or "", re.MULTILINE)) - {"kind"}
     assert described == set(KINDS)
     assert {"rename", "drop", "null", "retype"} < set(KINDS)
+
+
+async def test_small_pages_hold_no_more_than_they_may(sandbox: Sandbox, client: httpx2.AsyncClient) -> None:
+    sandbox.faults.add(Fault("capped", size=2))
+    query = {"page": "2", "per_page": "500"}
+    answer = (await client.get("user_story_version_executions", params=query)).json()
+    whole = (await client.get("user_story_version_executions", params={"page": "1"})).json()
+    assert len(answer["user_story_version_executions"]) == len(whole["user_story_version_executions"]) == 2

@@ -1,11 +1,17 @@
 """Lists that are denied, empty or broken after a copy was made: nothing is taken for deleted."""
 
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
-from testio_mcp.errors import ApiError
-from testio_mcp.sandbox import World
+from testio_mcp.app import App
+from testio_mcp.errors import ApiError, AuthFailed
+from testio_mcp.sandbox import World, serve_sandbox
+from testio_mcp.sync.engine import SyncOptions, run_sync
+from testio_mcp.sync.progress import silent
+from tests.conftest import SettingsFor
+from tests.support.hasty import hasty_client
 from tests.sync.conftest import Account
 
 COLLECTIONS = {
@@ -47,3 +53,19 @@ async def test_a_list_that_is_not_given_deletes_nothing(account: Account, fault:
 
     assert (await account.sync(full=True)).status == "completed"
     assert await account.counts() == account.truth()
+
+
+async def test_the_token_of_another_account_changes_nothing(
+    account: Account, settings_for: SettingsFor, canary: str
+) -> None:
+    await account.sync()
+    before = await account.contents()
+    other = World(seed=3, products=4, tests_per_product=4, bugs_per_test=1)
+    for product_id in account.world.product_ids:
+        other.delete_product(product_id)
+    async with AsyncExitStack() as closing, serve_sandbox(other, token=canary) as sandbox:
+        app = App(settings_for(customer_api_base_url=sandbox.url), account.store, closing, client=hasty_client)
+        with pytest.raises(AuthFailed, match="another account's"):
+            await run_sync(app, SyncOptions(), silent)
+        await closing.aclose()
+    assert await account.contents() == before

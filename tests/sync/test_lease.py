@@ -25,7 +25,7 @@ from tests.sync.conftest import Account
 
 LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
 _MINUTE = timedelta(seconds=LEASE_SECONDS)
-_END_ADVISORY_LOCKS = text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+_END_ADVISORY_LOCKS = text("SELECT pg_terminate_backend(pid, 60000) FROM pg_locks WHERE locktype = 'advisory'")
 
 
 class Heart:

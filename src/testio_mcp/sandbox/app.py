@@ -73,8 +73,9 @@ def _endpoint(handler: Handler, world: World, token: str) -> Any:
         if not hmac.compare_digest(given.encode("latin-1"), f"Token {token}".encode()):
             raise Refused(401, "Unauthorized")
         body, files = await _body(request)
-        staging = bool(request.scope.get("state", {}).get("staging"))
-        return _answer(handler(Call(world, dict(request.path_params), request.query_params, body, files, staging)))
+        state = request.scope.get("state", {})
+        paging = bool(state.get("staging")), state.get("largest")
+        return _answer(handler(Call(world, dict(request.path_params), request.query_params, body, files, *paging)))
 
     return endpoint
 

@@ -49,7 +49,10 @@ class Upload:
 
 @dataclass(frozen=True)
 class Call:
-    """A request, with path parameters by name. `staging` is the deployment that cannot page."""
+    """A request, with path parameters by name.
+
+    `staging` is the deployment that cannot page, `largest` how many records a page may hold.
+    """
 
     world: World
     ids: dict[str, int]
@@ -57,6 +60,7 @@ class Call:
     body: Payload = field(default_factory=dict)
     files: dict[str, Upload] = field(default_factory=dict)
     staging: bool = False
+    largest: int | None = None
 
     # --- query
 
@@ -83,6 +87,7 @@ class Call:
         if self.staging:
             return 0, ALL
         page, size = self.number("page"), self.number("per_page", PER_PAGE) or PER_PAGE
+        size = min(size, self.largest or size)
         return (0, unpaged) if page is None else ((page - 1) * size, size)
 
     @property

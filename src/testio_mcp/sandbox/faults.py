@@ -19,6 +19,7 @@ Kind = Literal[
     "huge",
     "gzip_bomb",
     "staging",
+    "capped",
     "shift",
     "poison",
     "gone",
@@ -54,6 +55,7 @@ class Fault:
     huge        200 with a JSON body of `size` bytes                    size
     gzip_bomb   a small gzip body that inflates to `size` bytes         size
     staging     page and per_page are ignored: always the whole list
+    capped      no page holds more than `size` records, whatever per_page says
     shift       before the answer, tests of the product in the path     insert, delete (how many of the newest)
                 are inserted or deleted
     poison      an error for every answer that holds the record         record_id, status

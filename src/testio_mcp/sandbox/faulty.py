@@ -142,7 +142,8 @@ class FaultLayer:
         if instead := _first(_INSTEAD, hits):
             await instead[0](wire, instead[1])
             return
-        reply = await self._held(wire, staging=any(rule.kind == "staging" for rule in hits))
+        largest = min((rule.size for rule in hits if rule.kind == "capped"), default=None)
+        reply = await self._held(wire, staging=any(rule.kind == "staging" for rule in hits), largest=largest)
         for rule in hits:
             if change := PAYLOAD_FAULTS.get(rule.kind):
                 _rewrite(reply, rule, change)
@@ -151,7 +152,7 @@ class FaultLayer:
         else:
             await wire.whole(reply)
 
-    async def _held(self, wire: Wire, *, staging: bool) -> Reply:
+    async def _held(self, wire: Wire, *, staging: bool, largest: int | None) -> Reply:
         """What the API itself answers, all in one piece."""
         reply = Reply()
 
@@ -161,7 +162,7 @@ class FaultLayer:
             else:
                 reply.body += message.get("body", b"")
 
-        state = {**wire.scope.get("state", {}), "staging": staging}
+        state = {**wire.scope.get("state", {}), "staging": staging, "largest": largest}
         await self._app({**wire.scope, "state": state}, wire.receive, keep)
         return reply
 

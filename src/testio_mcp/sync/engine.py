@@ -20,6 +20,7 @@ from testio_mcp.errors import (
     ApiNotFound,
     ApiUnavailable,
     ApiUnreachable,
+    AuthFailed,
     BadPayload,
     NotFound,
     RateLimited,
@@ -188,6 +189,12 @@ async def _products(run: Run) -> dict[int, str]:
     except (ApiUnavailable, BadPayload) as error:
         page, known = await _one_by_one(run, error)
     listed = {record.id for record in page.records}
+    stored = await run.read(state.product_names)
+    if listed and stored and listed.isdisjoint(stored) and not run.options.accept_deletions:
+        raise AuthFailed(
+            "The API lists none of the store's products: the token is another account's.",
+            "Set TESTIO_DB_PATH (or TESTIO_DATABASE_SCHEMA) to a place of its own; see testio-mcp doctor.",
+        )
 
     def remove(conn: Connection) -> None:
         if not page.rejects:

@@ -170,7 +170,7 @@ class _Walk:
         run = self._run
         state.clear_old_letters(conn, EXECUTIONS.name, state.ACCOUNT, run.started_at)
         if len(self.seen) == total:
-            run.remove(conn, EXECUTIONS, state.ACCOUNT, missing(conn, EXECUTIONS, self.seen), "executions")
+            run.remove(conn, EXECUTIONS, state.ACCOUNT, missing(conn, EXECUTIONS, self.seen), "all executions")
 
 
 def _told(page: Page[ExecutionPayload]) -> tuple[int | None, list[int]]:
