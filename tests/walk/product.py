@@ -7,12 +7,13 @@ from tests.operations.truth import NOT_RUN, moment, status
 from tests.walk.account import BANKING, STREAMING, TRAVEL, Payload, Walked
 from tests.walk.asking import Ask, Question, Said, last_month, monday
 
+_RESULTS = ("passed_user_stories", "failed_user_stories", "blocked_user_stories")
 _ENDED = ("passed", "failed", "blocked")
 
 
 async def _changes(ask: Ask, _: Said) -> Any:
     about = {"product_id": await ask.product("Travel Booking"), "since": monday(ask.today).isoformat()}
-    digest = (await ask("list_changes", **about, limit=1))["digest"]
+    digest = (await ask("list_changes", **about, entities=["test", "bug"], limit=1))["digest"]
     tests = await ask.items(
         "list_changes", **about, entities=["test"], limit=50, fields=["entity_id", "field", "title"]
     )
@@ -26,6 +27,9 @@ def _changed(walked: Walked, _: Said) -> Any:
     for test in tests:
         then = walked.before.tests.get(test["id"])
         lines.update(_lines("test", then, test, str(test["status"]), ("review_status",)))
+        lines.update(
+            f"{{n}} test{{s}}: {name} changed" for name in _RESULTS if _result(then, name) != _result(test, name)
+        )
     for bug in walked.bugs_of(TRAVEL):
         then = walked.before.bugs.get(bug["id"])
         lines.update(_lines("bug", then, bug, status(bug), ("exported_at", "comment_count")))
@@ -41,6 +45,11 @@ def _lines(what: str, then: Payload | None, now: Payload, word: str, fields: tup
     changed = [field for field in fields if _field(then, field) != _field(now, field)]
     lines = [f"{{n}} {what}{{s}}: {field} changed" for field in changed]
     return lines if was == word else [f"{{n}} {what}{{s}} {{are}} now {word}", *lines]
+
+
+def _result(test: Payload | None, name: str) -> int:
+    """So many user stories passed, failed or were blocked; none in a test that has not run."""
+    return (test["analytics"][name] or 0) if test and test["status"] not in NOT_RUN else 0
 
 
 def _field(record: Payload, field: str) -> Any:
@@ -102,7 +111,7 @@ def _systems(devices: list[Payload]) -> set[str]:
 
 
 QUESTIONS = (
-    Question("product", "What changed in the travel booking since Monday?", _changes, _changed),
+    Question("product", "What changed in the tests and bugs of the travel booking since Monday?", _changes, _changed),
     Question("product", "Which tests run right now, and when do they end?", _running, _runs),
     Question(
         "product",
