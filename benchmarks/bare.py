@@ -40,7 +40,7 @@ class Recorder:
     """
 
     def __init__(self, path: Path, patience: float = 3600.0) -> None:
-        self.settings = load_settings(db_path=path, database_url=None)
+        self.settings = load_settings(db_path=path, database_url=None, refresh_after_minutes=0)
         self.place = str(path)
         self.refreshes = False
         self._statements: list[str] = []

@@ -30,7 +30,8 @@ KINDS = {
 @pytest.fixture
 def world() -> World:
     """An account with enough bugs that carry a report, in both products."""
-    return World(seed=2, products=2, tests_per_product=25, bugs_per_test=4, now=NOW)
+    morning = NOW.replace(hour=9, minute=0, second=0, microsecond=0)  # how many days there are depends on the hour
+    return World(seed=2, products=2, tests_per_product=25, bugs_per_test=4, now=morning)
 
 
 def _bugs(world: World) -> list[dict[str, Any]]:

@@ -169,6 +169,16 @@ def statements() -> Iterator[list[str]]:
     event.remove(Engine, "before_cursor_execute", note)
 
 
+def asked(statements: list[str]) -> list[str]:
+    """Those that read, without the look at how fresh the copy is."""
+    reads = [line for line in statements if line.startswith(("SELECT", "WITH"))]
+    return [
+        line
+        for line in reads
+        if not line.startswith(("SELECT checkpoint.resource, count(", "SELECT sync_run.status"))
+    ]
+
+
 async def test_a_list_takes_two_statements_at_most(statements: list[str], account: Account) -> None:
     await account.sync()
     product = account.world.product_ids[0]
@@ -188,7 +198,7 @@ async def test_a_list_takes_two_statements_at_most(statements: list[str], accoun
     for name, arguments in [*((op.name, needed.get(op.name, {})) for op in lists), *calls]:
         statements.clear()
         await ask(account, name, **arguments)
-        sent = [line for line in statements if line.startswith(("SELECT", "WITH"))]
+        sent = asked(statements)
         assert 1 <= len(sent) <= (3 if name == "list_problems" else 2), (name, sent)
 
 

@@ -84,6 +84,7 @@ async def test_each_stage_is_bounded(hasty: HttpServer, sent: str) -> None:
             answer = await reader.read()
     assert answer.startswith(b"HTTP/1.1 408 ") if sent else answer == b""
     assert b'"code":"too_slow"' in answer or not sent
+    assert b"connection: close" in answer.lower() or not sent
 
 
 async def test_drops_do_not_buy_time(hasty: HttpServer) -> None:

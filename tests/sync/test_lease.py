@@ -25,7 +25,10 @@ from tests.sync.conftest import Account
 
 LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
 _MINUTE = timedelta(seconds=LEASE_SECONDS)
-_END_ADVISORY_LOCKS = text("SELECT pg_terminate_backend(pid, 60000) FROM pg_locks WHERE locktype = 'advisory'")
+_ADVISORY_LOCKS = """FROM pg_locks WHERE locktype = 'advisory'
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+_END_ADVISORY_LOCKS = text(f"SELECT pg_terminate_backend(pid, 60000) {_ADVISORY_LOCKS}")
+_COUNT_ADVISORY_LOCKS = text(f"SELECT count(*) {_ADVISORY_LOCKS}")
 
 
 class Heart:
@@ -163,6 +166,7 @@ async def test_a_killed_holder_leaves_a_lease_that_expires_and_keeps_nobody_out(
     async with _syncing(_environment(account, request), "page-committed:2:kill", tmp_path) as killed:
         await killed.communicate()
         assert killed.returncode == -9
+    await _freed(account)
     fence, acquired_at, expires_at = await account.store.read(_lease)
     assert acquired_at + _MINUTE <= expires_at <= datetime.now(UTC) + _MINUTE
 
@@ -172,6 +176,13 @@ async def test_a_killed_holder_leaves_a_lease_that_expires_and_keeps_nobody_out(
     assert [row["status"] for row in await account.rows("sync_run")] == ["interrupted", "completed"]
     with pytest.raises(Conflict, match="taken over"):
         await account.store.write(Lease(fence, Clock()).confirm)
+
+
+async def _freed(account: Account) -> None:
+    """Wait until a server has noticed that its client is dead; a file's lock is free at once."""
+    if account.store.connection is None:
+        while await account.store.read(lambda conn: conn.execute(_COUNT_ADVISORY_LOCKS).scalar()):
+            pass
 
 
 async def _lose_the_lock(account: Account) -> None:

@@ -131,7 +131,8 @@ async def _whole_body(scope: Scope, receive: Receive, patience: float) -> Receiv
                 is_whole = not message_in.get("more_body", False)
     except TimeoutError:
         message = f"The request did not arrive within {patience:g} seconds."
-        raise _Refused(problem(408, "too_slow", message, "Send it again.")) from None
+        # What comes late is the rest of this body, and no further request.
+        raise _Refused(problem(408, "too_slow", message, "Send it again.", {"Connection": "close"})) from None
     waiting: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 
     async def replay() -> Message:
