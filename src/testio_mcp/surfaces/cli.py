@@ -14,7 +14,7 @@ import typer
 from testio_mcp import __version__
 from testio_mcp.errors import ApiError, AuthFailed, BadInput, NotFound, TestioError, TokenMissing
 from testio_mcp.surfaces.account import importing, registry
-from testio_mcp.surfaces.commands import database, run_commands
+from testio_mcp.surfaces.commands import run_commands
 from testio_mcp.surfaces.logs import adopt, log_to_stderr
 from testio_mcp.surfaces.report_files import is_report, keep, place_of
 from testio_mcp.surfaces.signatures import Wish, command, in_commands
@@ -118,7 +118,6 @@ def build(wanted: "Sequence[Operation]") -> typer.Typer:
             owner = groups[group[0]]
         owner.command(word, short_help=operation.summary)(_command_of(operation))
     run_commands(program)
-    program.add_typer(database, name="db", help="The local store.")
     return program
 
 

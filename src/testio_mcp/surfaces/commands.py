@@ -17,15 +17,18 @@ if TYPE_CHECKING:
     from testio_mcp.app import App
 
 T = TypeVar("T")
-database = typer.Typer(no_args_is_help=True)
 
 
 def run_commands(program: typer.Typer) -> None:
-    """Add serve, sandbox, demo, gate, open and doctor to the program."""
+    """Add serve, sandbox, demo, gate, open, doctor and db to the program."""
     for function in (serve, sandbox, demo):
         program.command(short_help=(function.__doc__ or "").partition("\n")[0])(function)
     program.command("gate", short_help="Pass or fail a product by the exit code, for pipelines.")(gate)
     program.command("open", short_help="Print the link to a product, test or bug in the web app.")(open_record)
+    database = typer.Typer(no_args_is_help=True)
+    for work in (upgrade, check, backup, stats):
+        database.command()(work)
+    program.add_typer(database, name="db", help="The local store.")
     add_repairs(program, database)
 
 
@@ -92,7 +95,6 @@ def demo(
     asyncio.run(show_demo(db))
 
 
-@database.command()
 def upgrade() -> None:
     """Create the store, or migrate it to the newest schema after a verified backup."""
 
@@ -104,7 +106,6 @@ def upgrade() -> None:
     _with_store(work)
 
 
-@database.command()
 def check() -> None:
     """Check every page of the store's file; exit code 1 when something is wrong."""
     found = _with_store(lambda app: app.store.check())
@@ -116,13 +117,11 @@ def check() -> None:
     talk("The store is sound.")
 
 
-@database.command()
 def backup() -> None:
     """Make a verified copy of the store and print its path."""
     typer.echo(_with_store(lambda app: app.store.backup()))
 
 
-@database.command()
 def stats(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show how many rows each table holds, and the size of the file."""
     from testio_mcp.database.stats import store_stats
