@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 PIP := $(BIN)/python -m pip -qq --no-input --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser judges check format lint types imports budget fix docs bench clean
+.PHONY: help demo test browser judges check format lint types imports budget sizes fix docs bench clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -23,8 +23,8 @@ test: $(SET_UP) $(BROWSER) ## Run the tests (ARGS="-k name" passes options to py
 
 browser: $(BROWSER) ## See to a Chromium for the tests of pages; CHROMIUM names one that is elsewhere
 
-judges: $(SET_UP) ## Let the protocol's conformance suite and inspector judge the server (needs Node)
-	@$(BIN)/python -m pytest -q -m judges tests/surfaces/test_conformance.py
+judges: $(SET_UP) ## Let the protocol's conformance suite and other people's clients judge the server (needs Node)
+	@$(BIN)/python -m pytest -q -m judges tests/surfaces/test_conformance.py tests/surfaces/test_clients.py
 
 check: format lint types imports budget ## Check format, lint, types, layers and size
 
@@ -45,6 +45,9 @@ budget: $(SET_UP)
 
 fix: $(SET_UP) ## Format, and correct what the linter can
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
+
+sizes: $(SET_UP) ## Report how large the code is, and what of it is hard to read
+	@$(BIN)/python -m tools.sizes
 
 docs: $(SET_UP) ## Write the generated pages of docs/
 	@$(BIN)/python -m tools.docs

@@ -43,6 +43,7 @@ class Recorder:
         self.settings = load_settings(db_path=path, database_url=None, refresh_after_minutes=0)
         self.place = str(path)
         self.refreshes = False
+        self.count_sessions = None
         self._statements: list[str] = []
         self._patience = patience
         self._engine = create_sqlite_reader(path, 1)
@@ -52,6 +53,9 @@ class Recorder:
     def store(self) -> "Recorder":
         """The store; its copy counts as fresh."""
         return self
+
+    def flight(self, name: str) -> None:
+        """No background task is ever under way."""
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run the read."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from testio_mcp.operations.paging import encode_cursor
+from testio_mcp.operations.lists.paging import encode_cursor
 from testio_mcp.operations.registry import Operation, operations
 
 Group = Literal[
@@ -24,8 +24,8 @@ Group = Literal[
     "report, portfolio",
 ]
 """Pages of lists; lists that count what belongs to their records; all about one thing; searches and triage_queue;
-metrics of one product, over all time from kept counts and over a quarter, and over all time from every record;
-metrics of all products; reports on one product and on all."""
+metrics of one product, with common and with rarer splits; metrics of all products;
+reports on one product and on all."""
 
 _GROUPS: dict[str, Group] = {
     "list_people": "count",
@@ -93,16 +93,16 @@ class Known(NamedTuple):
     bug_id: int
     rare_kind: str
     rare_word: str
-    middle: str
-    product_middle: str
-    bug_middle: str
-    product_bug_middle: str
+    middle: tuple[str, int]
+    product_middle: tuple[str, int]
+    bug_middle: tuple[str, int]
+    product_bug_middle: tuple[str, int]
 
 
-_LARGEST = "SELECT product_id FROM product_count ORDER BY tests DESC, product_id LIMIT 1"
+_LARGEST = "SELECT product_id FROM test GROUP BY product_id ORDER BY count(*) DESC, product_id LIMIT 1"
 _HALF = "LIMIT 1 OFFSET (SELECT count(*) / 2 FROM"
 _MIDDLE_TEST = f"SELECT sort_at, id FROM test {{0}} ORDER BY sort_at DESC, id DESC {_HALF} test {{0}})"
-_MIDDLE_BUG = f"SELECT id FROM bug {{0}} ORDER BY id DESC {_HALF} bug {{0}})"
+_MIDDLE_BUG = f"SELECT reported_at, id FROM bug {{0}} ORDER BY reported_at DESC, id DESC {_HALF} bug {{0}})"
 _MOST = "SELECT {0} FROM {1} WHERE {0} IS NOT NULL GROUP BY {0} ORDER BY count(*) DESC, {0} LIMIT 1"
 _NAME = "SELECT name FROM person WHERE id = ?"
 _RARE = "SELECT kind FROM bug WHERE product_id = ? GROUP BY kind ORDER BY count(*), kind LIMIT 1"
@@ -125,7 +125,8 @@ def known_in(path: Path) -> Known:
         of_product = f"WHERE product_id = {product_id}"
         person_id = one(_MOST.format("author_id", "bug"))
         middle = db.execute(_MIDDLE_TEST.format("")).fetchone()
-        bug_id = one(_MIDDLE_BUG.format(""))
+        bug_middle = db.execute(_MIDDLE_BUG.format("")).fetchone()
+        bug_id = bug_middle[1]
         return Known(
             product_id=product_id,
             feature_id=one(_MOST.format("feature_id", "bug")),
@@ -139,11 +140,16 @@ def known_in(path: Path) -> Known:
             bug_id=bug_id,
             rare_kind=one(_RARE, product_id),
             rare_word=one(_WORD, bug_id).removeprefix("QA-"),
-            middle=encode_cursor(*middle),
-            product_middle=encode_cursor(*db.execute(_MIDDLE_TEST.format(of_product)).fetchone()),
-            bug_middle=encode_cursor(bug_id),
-            product_bug_middle=encode_cursor(one(_MIDDLE_BUG.format(of_product))),
+            middle=middle,
+            product_middle=db.execute(_MIDDLE_TEST.format(of_product)).fetchone(),
+            bug_middle=bug_middle,
+            product_bug_middle=db.execute(_MIDDLE_BUG.format(of_product)).fetchone(),
         )
+
+
+def cursor_after(table: str, key: str, position: tuple[str | int, ...], *, sort: str = "newest") -> str:
+    """The cursor of a list of `table` that is sorted by `key`, for the page after a position in it."""
+    return encode_cursor(f"{table} {key} {'down' if sort == 'newest' else 'up'}", *position)
 
 
 @lru_cache(maxsize=8)
@@ -177,9 +183,9 @@ def _tests(known: Known) -> dict[str, dict[str, Any]]:
     product = {"product_id": known.product_id}
     return {
         "no filter": {},
-        "middle": {"cursor": known.middle},
+        "middle": {"cursor": cursor_after("test", "sort_at", known.middle)},
         "product": product,
-        "product, middle": {**product, "cursor": known.product_middle},
+        "product, middle": {**product, "cursor": cursor_after("test", "sort_at", known.product_middle)},
         "one status": {"statuses": ["archived"]},
         "rare status": {"statuses": ["cancelled"]},
         "two statuses": {"statuses": ["running", "archived"]},
@@ -190,6 +196,11 @@ def _tests(known: Known) -> dict[str, dict[str, Any]]:
         "feature": {"feature_ids": [known.feature_id]},
         "contact": {"contacts": [known.contact]},
         "environment": {"test_environment_id": known.environment_id},
+        "ran": {"scope": "ran"},
+        "product, ran": {**product, "scope": "ran"},
+        "all but one": {"exclude_test_ids": [known.test_id]},
+        "ran, total": {"scope": "ran", "total_only": True},
+        "product, ran, total": {**product, "scope": "ran", "total_only": True},
     }
 
 
@@ -197,9 +208,9 @@ def _bugs(known: Known) -> dict[str, dict[str, Any]]:
     product = {"product_id": known.product_id}
     return {
         "no filter": {},
-        "middle": {"cursor": known.bug_middle},
+        "middle": {"cursor": cursor_after("bug", "reported_at", known.bug_middle)},
         "product": product,
-        "product, middle": {**product, "cursor": known.product_bug_middle},
+        "product, middle": {**product, "cursor": cursor_after("bug", "reported_at", known.product_bug_middle)},
         "one status": {"statuses": ["accepted"]},
         "open or question, critical": {"statuses": ["open", "question"], "levels": ["critical"]},
         "product, accepted": {**product, "statuses": ["accepted"]},
@@ -210,6 +221,8 @@ def _bugs(known: Known) -> dict[str, dict[str, Any]]:
         "exported": {"exported": True},
         "rejection reason": {"rejection_reason": "duplicate"},
         "operating system": {"operating_system": "ios"},
+        "operating system, version": {"operating_system": "ios 18"},
+        "product, operating system, version": {**product, "operating_system": "ios 18"},
         "device": {"device": "galaxy"},
         "device category": {"device_category": "watch"},
         "browser": {"browser": "safari"},
@@ -219,6 +232,23 @@ def _bugs(known: Known) -> dict[str, dict[str, Any]]:
         "reporter": {"reporters": [known.reporter]},
         "rare word": {"text": known.rare_word},
         "oldest": {"sort": "oldest"},
+        **_bugs_of_tests(product),
+    }
+
+
+def _bugs_of_tests(product: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Bugs by what their tests are, and exact totals."""
+    ran = {"scope": "ran"}
+    total = {"total_only": True}
+    return {
+        "ran": ran,
+        "product, ran": {**product, **ran},
+        "statuses of tests": {"test_statuses": ["locked"]},
+        "type of tests": {"testing_types": ["usability"]},
+        "total": total,
+        "ran, total": {**ran, **total},
+        "product, ran, total": {**product, **ran, **total},
+        "product, operating system, version, total": {**product, "operating_system": "ios 18", **total},
     }
 
 
@@ -244,6 +274,9 @@ def _executions(known: Known) -> dict[str, dict[str, Any]]:
         "two statuses": {"statuses": ["failed", "blocked"]},
         "tester": {"testers": [known.reporter]},
         "operating system": {"operating_system": "ios"},
+        "operating system, version": {"operating_system": "ios 18"},
+        "product, ran": {"product_id": known.product_id, "scope": "ran"},
+        "product, ran, total": {"product_id": known.product_id, "scope": "ran", "total_only": True},
     }
 
 

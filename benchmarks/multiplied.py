@@ -18,16 +18,12 @@ from testio_mcp.database.tables import (
     Bug,
     ChangeLog,
     Execution,
-    RollupCell,
-    RollupCount,
-    RollupMember,
     Test,
     TestMetric,
     table_of,
 )
 from testio_mcp.database.tables.search import ALWAYS, NEVER
 from testio_mcp.database.types import utc_text
-from testio_mcp.sync.counts import ALL
 from testio_mcp.sync.resources import BUGS, EXECUTIONS, METRICS, TESTS
 
 _SHIFT = 2**20
@@ -56,13 +52,6 @@ _IDS = frozenset({"id", "test_id", "bug_id", "execution_id", "test_feature_id"})
 _TIMES = frozenset({"start_at", "end_at", "sort_at", "reported_at", "exported_at", "executed_at", "created_at"})
 _SEARCHED: tuple[tuple[Kind, str], ...] = (("test", "id"), ("bug", "test_id"))
 _FAST = ("journal_mode=OFF", "synchronous=OFF", "cache_size=-524288", "temp_store=MEMORY")
-_RECOUNT = """
-UPDATE product_count SET
-  tests = (SELECT count(*) FROM test WHERE test.product_id = product_count.product_id AND gone_at IS NULL),
-  bugs = (SELECT count(*) FROM bug WHERE bug.product_id = product_count.product_id AND gone_at IS NULL),
-  open_bugs = (SELECT count(*) FROM bug WHERE bug.product_id = product_count.product_id AND status = 'open'
-               AND gone_at IS NULL)
-"""
 
 
 def multiply(source: Path, path: Path, times: int) -> None:
@@ -81,7 +70,7 @@ def multiply(source: Path, path: Path, times: int) -> None:
                 db.execute(statement)
         for _, sql in indexes:
             db.execute(sql)
-        for statement in (*_slices(), *_lines(times), _RECOUNT, *_kept()):
+        for statement in (*_slices(), *_lines(times)):
             db.execute(statement)
         _check(db)
         db.execute("DETACH source")
@@ -127,27 +116,6 @@ def _slices() -> Iterator[str]:
                 f"SELECT '{kind}', {product} AS owner, id >> {_SLICE} AS slice, {first}, {last} "
                 f"FROM {kind} GROUP BY owner, slice"
             )
-
-
-def _kept() -> Iterator[str]:
-    """Statements that count again what the sync keeps counts of, and remove the months that it makes anew."""
-    for table in (RollupCell, RollupCount, RollupMember):
-        yield f"DELETE FROM {table_of(table).name}"
-    yield "DELETE FROM change_count"
-    yield (
-        "INSERT INTO change_count SELECT changed_at, run_id, product_id, entity, field, CASE "
-        "WHEN field = 'status' THEN coalesce(new_value, '') "
-        "WHEN field = 'gone_at' AND new_value IS NOT NULL THEN 'gone' ELSE '' END, count(*) "
-        "FROM change_log GROUP BY 1, 2, 3, 4, 5, 6"
-    )
-    yield "DELETE FROM kept_count"
-    for kept in ALL:
-        product, *words = (name if name in kept.split else "" for name in ("product_id", "status", "level", "kind"))
-        split = ", ".join((product or "0", *(word or "''" for word in words)))
-        yield (
-            f"INSERT INTO kept_count SELECT '{kept.name}', {kept.owner}, {split}, count(*) FROM {kept.table.name} "
-            f"WHERE {kept.owner} IS NOT NULL AND gone_at IS NULL GROUP BY {', '.join((kept.owner, *kept.split))}"
-        )
 
 
 def _lines(times: int) -> Iterator[str]:

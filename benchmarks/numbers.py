@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from benchmarks.cases import Case, Group, known_in
-from testio_mcp.operations.metrics.words import METRICS
+from testio_mcp.operations.metrics.definitions import METRICS
 
 _ALL = tuple(METRICS)
 _RATES = (
@@ -25,7 +25,7 @@ _DAYS: Mapping[str, str] = {
     "this quarter": "2026-10-01 to 2026-11-01",
     "this year": "2026-01-01 to 2026-11-01",
 }
-_KEPT: Mapping[str, dict[str, Any]] = {
+_COMMON: Mapping[str, dict[str, Any]] = {
     "all metrics, all time": {"metrics": _ALL},
     "all metrics by month, all time": {"metrics": _ALL, "by": ("month",), "limit": 1000},
     "all metrics by month, this year": {"metrics": _ALL, "by": ("month",), "period": _THIS_YEAR},
@@ -36,7 +36,7 @@ _KEPT: Mapping[str, dict[str, Any]] = {
     },
     "by kind and known, all time": {"metrics": ("bug_count", *_RATES), "by": ("kind", "known")},
 }
-"""What kept counts answer."""
+"""What people ask often."""
 _SPLIT: Mapping[str, tuple[str, ...]] = {
     "feature": ("bug_count", "test_count", "bug_severity_score", "rejection_rate"),
     "tester": ("bug_count", "overall_acceptance_rate", "rejection_rate"),
@@ -46,7 +46,7 @@ _SPLIT: Mapping[str, tuple[str, ...]] = {
     "contact": ("bug_count", "test_count", "review_rate"),
     "severity": ("bug_count", "test_count"),
 }
-"""What is counted from every record of the period."""
+"""What is split by what many records differ in."""
 _COMPARED: Mapping[str, dict[str, Any]] = {
     "all metrics, last quarter, compared": {"metrics": _ALL, "period": _LAST_QUARTER},
     "by month, last quarter, compared": {"metrics": _COUNTS, "by": ("month",), "period": _LAST_QUARTER},
@@ -71,7 +71,7 @@ def numbers_of(path: Path) -> MappingProxyType[str, Case]:
 
 def _of_product(product_id: int) -> Iterator[Case]:
     product = {"filters": (f"product={product_id}",)}
-    for name, given in _KEPT.items():
+    for name, given in _COMMON.items():
         yield _metrics(f"product, {name}", "product metrics", product | given)
     for name, period in (("last 90 days", _LAST_DAYS), ("last quarter", _LAST_QUARTER)):
         for by, metrics in _SPLIT.items():

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import cold, crowd, memory, plans, questions, serving, startup, syncing, upkeep, writing
+from benchmarks import cold, crowd, memory, plans, questions, serving, startup, syncing, writing
 from benchmarks.report import Section
 from benchmarks.serving import Load
 
@@ -83,11 +83,6 @@ async def _writing(bench: Bench) -> Section:
     return await writing.measure(bench.middle, bench.folder, bench.effort.written_tests, rounds)
 
 
-async def _upkeep(bench: Bench) -> Section:
-    tests = next(tests for tests, path in bench.stores.items() if path == bench.middle)
-    return await upkeep.measure(bench.middle, bench.folder, tests, bench.effort.rounds)
-
-
 async def _sync(bench: Bench) -> Section:
     return await syncing.measure(bench.folder, *bench.effort.synced)
 
@@ -104,7 +99,6 @@ PARTS: dict[str, Callable[[Bench], Awaitable[Section]]] = {
     "first-calls": _first_calls,
     "start": _start,
     "writing": _writing,
-    "upkeep": _upkeep,
     "sync": _sync,
     "memory": _memory,
 }

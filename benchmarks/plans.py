@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bare import Recorder, connect, hurried
-from benchmarks.cases import Case, cases_of, known_in
+from benchmarks.cases import Case, cases_of, cursor_after, known_in
 from benchmarks.measure import quantile
 from benchmarks.report import Section, Target, ms, table
-from testio_mcp.operations.paging import encode_cursor
 
 _BOUNDED = {
     "test_ids": "all that belongs to some tests",
@@ -71,9 +70,8 @@ async def measure(path: Path, tests: int, every: int) -> Section:
 
 def _combinations(path: Path) -> Iterator[Case]:
     yield from _all_of("list_tests", _of_tests(path))
-    for order in ("newest", "oldest"):
-        for dates, cursor in _dates_of_bugs(path, order):
-            yield from _all_of("list_bugs", (*_of_bugs(path), ({"sort": order},), (dates,), ({}, {"cursor": cursor})))
+    for dates, places in _dates_of_bugs(path):
+        yield from _all_of("list_bugs", (*_of_bugs(path), (dates,), tuple(places)))
 
 
 def _of_tests(path: Path) -> tuple[tuple[dict[str, Any], ...], ...]:
@@ -83,8 +81,7 @@ def _of_tests(path: Path) -> tuple[tuple[dict[str, Any], ...], ...]:
         ({}, {"statuses": ["archived"]}, {"statuses": ["cancelled", "locked"]}),
         ({}, {"testing_types": ["usability", "custom"]}),
         ({}, {"end_from": "2024-01-01"}, {"end_from": "2025-01-01", "end_to": "2025-12-31"}),
-        ({}, {"sort": "oldest"}),
-        ({}, {"cursor": known.product_middle}),
+        tuple(_bind_positions("test", "sort_at", known.product_middle)),
     )
 
 
@@ -97,17 +94,23 @@ def _of_bugs(path: Path) -> tuple[tuple[dict[str, Any], ...], ...]:
     )
 
 
-def _dates_of_bugs(path: Path, order: str) -> Iterator[tuple[dict[str, Any], str]]:
-    """Dates of reports and of ends, with a cursor as each of them orders the list."""
+def _dates_of_bugs(path: Path) -> Iterator[tuple[dict[str, Any], Iterator[dict[str, Any]]]]:
+    """Dates of reports and of ends, with the orders and the cursors that a list with them can have."""
+    moment = "2025-07-01T00:00:00.000000Z"
     reported = {"reported_from": "2025-01-01", "reported_to": "2025-12-31"}
     ended = {"end_from": "2025-01-01", "end_to": "2025-12-31"}
-    moment = "2025-07-01T00:00:00.000000Z"
-    yield {}, known_in(path).bug_middle
-    yield reported, encode_cursor(moment, 0)
-    yield {"reported_from": "2024-01-01"}, encode_cursor(moment, 0)
-    yield ended, encode_cursor(moment, 0, 0)
-    yield {"end_from": "2024-01-01"}, encode_cursor(moment, 0, 0)
-    yield ended | {"reported_from": "2025-01-01"}, encode_cursor(moment, 0, 0)
+    yield {}, _bind_positions("bug", "reported_at", known_in(path).bug_middle)
+    for dates in (reported, {"reported_from": "2024-01-01"}):
+        yield dates, _bind_positions("bug", "reported_at", (moment, 0))
+    for dates in (ended, {"end_from": "2024-01-01"}, ended | {"reported_from": "2025-01-01"}):
+        yield dates, _bind_positions("bug", "sort_at", (moment, 0, 0))
+
+
+def _bind_positions(table: str, key: str, position: tuple[str | int, ...]) -> Iterator[dict[str, Any]]:
+    """Both orders, from their beginning and from a position on."""
+    for sort in ("newest", "oldest"):
+        yield {"sort": sort}
+        yield {"sort": sort, "cursor": cursor_after(table, key, position, sort=sort)}
 
 
 def _all_of(operation: str, choices: tuple[tuple[dict[str, Any], ...], ...]) -> Iterator[Case]:

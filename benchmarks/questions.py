@@ -22,8 +22,8 @@ _LIMITS = {
     "count": ("lists with counts", 0.020),
     "summary": ("summaries", 0.020),
     "search": ("search and triage_queue", 0.050),
-    "product metrics": ("a product's metrics: kept counts over all time, all records of a quarter", 0.020),
-    "portfolio metrics": ("all products' metrics: kept counts over all time", 0.100),
+    "product metrics": ("a product's metrics over all time and over a quarter", 0.020),
+    "portfolio metrics": ("all products' metrics over all time", 0.100),
     "report": ("a product's quality report: a quarter, a year", 0.200),
 }
 _COUNTED = (
@@ -35,14 +35,14 @@ _COUNTED = (
 )
 _CURVE = """\
 The slowest call of each group that counts, p95 in milliseconds, by the number of tests. Each product has a twentieth
-of the tests. *Every record* are splits over all time that no kept counts know."""
+of the tests. *Every record* are splits over all time by what only few ask for."""
 _ABOUT = f"""\
 `operation.run` in the server's process, one caller, with the store open: from the arguments as a client sends them to
 the result as a model. Times are milliseconds. *Pages of lists* hold 20 records, whatever the store holds besides;
 their growth from the smallest to the largest store has a target. *Lists with counts* (`list_features`,
 `list_user_stories`, `list_people`, `list_test_environments`, `list_changes`) tell how much belongs to each of their
-records, from counts that the sync keeps. *Summaries* are the `get_*` operations and `execution_matrix`, whose
-numbers are kept or counted. `query_metrics` and `quality_report` are about the product with the most tests or about
+records. *Summaries* are the `get_*` operations and `execution_matrix`, which count what
+they tell. `query_metrics` and `quality_report` are about the product with the most tests or about
 all products; *last 90 days* and the like end with the stores' present, {NOW:%Y-%m-%d}. The comparison with bare
 sqlite3 has a target for lists whose statements alone take {_TRIVIAL * 1000:.1f} ms or more."""
 _HEAD = ("call", "tests", "p50 / p95 / p99", "p50 by round", "bare sqlite3 p50 / p95 / p99", "ratio of p50", "growth")

@@ -16,9 +16,8 @@ from benchmarks.multiplied import multiply
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.database.migrate import HEAD, MIGRATIONS
 from testio_mcp.database.search import tidy
-from testio_mcp.sync.rollups import renew
 
-_EDITION = 3
+_EDITION = 4
 _MIDDLE = 40_000
 
 
@@ -49,8 +48,6 @@ def _key() -> str:
 async def _settle(path: Path) -> None:
     """Do what a sync ends with, and leave one file behind that nothing waits to be written to."""
     async with PersistentCache(path) as store:
-        while await store.write(renew):
-            pass
         while await store.write(tidy):
             pass
     with closing(sqlite3.connect(path)) as db:

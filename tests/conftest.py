@@ -7,6 +7,7 @@ one that was migrated once.
 import asyncio
 import os
 import shutil
+import signal
 import sys
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
@@ -46,6 +47,10 @@ class SettingsFor(Protocol):
         """Settings made of `overrides` and the defaults of the tests."""
 
 
+# A job that a shell starts in the background ignores SIGINT, and every program that it starts would, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="session")
 def canary(testrun_uid: str) -> str:
     """The token of every test: it must not turn up in any output, file or log."""
@@ -54,13 +59,13 @@ def canary(testrun_uid: str) -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail a test that printed or logged its token, or left it in a file; `.env` is where a token may be."""
+    """Fail a test that printed or logged its token, or left it in a file; files of settings may hold it."""
     report = yield
     given: dict[str, Any] = getattr(item, "funcargs", None) or {}
     if report.when == "call" and report.passed and (secret := given.get("canary")):
         places = [name for name, text in report.sections if secret in text]
         if "tmp_path" in given:
-            places += [path for path in holders(given["tmp_path"], secret) if Path(path).name != ".env"]
+            places += [path for path in holders(given["tmp_path"], secret) if not path.endswith(".env")]
         if places:
             report.outcome, report.longrepr = "failed", f"The token is in: {', '.join(places)}"
     return report

@@ -53,9 +53,9 @@ class PostgresServer:
             await connection.close()
 
     @asynccontextmanager
-    async def empty_database(self) -> AsyncIterator[str]:
-        """The address of a database of one's own, without a schema."""
-        name = await self._create()
+    async def empty_database(self, options: str = "") -> AsyncIterator[str]:
+        """The address of a database of one's own, without a schema; `options` are those of CREATE DATABASE."""
+        name = await self._create(options)
         try:
             yield self.url(name)
         finally:
@@ -76,10 +76,10 @@ class PostgresServer:
             else:
                 await self._drop(name)
 
-    async def _create(self) -> str:
+    async def _create(self, options: str = "") -> str:
         name = f"t_{uuid.uuid4().hex}"
         async with self._connect() as connection:
-            await connection.execute(f"CREATE DATABASE {name}")
+            await connection.execute(f"CREATE DATABASE {name} {options}")
         return name
 
     async def _drop(self, name: str) -> None:

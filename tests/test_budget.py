@@ -1,4 +1,4 @@
-"""Size is a budget, and some things have no place in the repository: `make budget`."""
+"""A file has at most 700 lines, and some things have no place in the repository; `make sizes` reports the rest."""
 
 import ast
 import re
@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LINES_PER_FILE = 400
-LINES_PER_FUNCTION = 50
+LINES_PER_FILE = 700
 # What only looks like SQL made of strings: constants, and a table name that comes from the file itself, quoted.
 SQL_OF_CONSTANTS = {
     ("src/testio_mcp/database/backup.py", "SELECT count(*) FROM "),
@@ -52,17 +51,6 @@ def test_there_is_something_to_measure() -> None:
 def test_files_are_short() -> None:
     lengths = {_name(path): len(path.read_text(encoding="utf-8").splitlines()) for path in WRITTEN}
     assert {name: length for name, length in lengths.items() if length > LINES_PER_FILE} == {}
-
-
-def test_functions_are_short() -> None:
-    too_long = {
-        f"{_name(path)}:{node.lineno} {node.name}": length
-        for path in WRITTEN
-        for node in _nodes(path)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and (length := (node.end_lineno or node.lineno) - node.lineno + 1) > LINES_PER_FUNCTION
-    }
-    assert too_long == {}
 
 
 def _catches_everything(node: ast.AST) -> bool:

@@ -8,15 +8,15 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from testio_mcp.operations import figures
-from testio_mcp.operations.health import THRESHOLDS, rule_in_words
-from testio_mcp.operations.metrics.words import DIMENSIONS, METRICS
+from testio_mcp.domain import RAN_IN_WORDS
+from testio_mcp.operations.metrics.definitions import DIMENSIONS, METRICS
+from testio_mcp.operations.metrics.health import THRESHOLDS, rule_in_words
 from testio_mcp.operations.registry import Operation, operations
 from testio_mcp.settings import Settings
 
 _ROOT = Path(__file__).parents[1]
 REFERENCE = _ROOT / "docs" / "reference.md"
-KNOWLEDGE = _ROOT / "src" / "testio_mcp" / "surfaces" / "knowledge" / "metrics.md"
+KNOWLEDGE = _ROOT / "src" / "testio_mcp" / "surfaces" / "mcp" / "knowledge" / "metrics.md"
 """What the resource testio://metrics says, and the tool's definitions say too."""
 _NOTE = "<!-- Written by `make docs` from the code: change it there. -->"
 _ONCE = """\
@@ -29,19 +29,28 @@ _COUNTED = """\
 - If a question names something of bugs (severity, device, tester ...), tests are those with such bugs."""
 _SAFETY = {"read": "reads only", "write": "changes data", "destructive": "changes data for good"}
 
+_SOURCES = (
+    "From the environment, from a file that `--env-file` or `TESTIO_ENV_FILE` names, and from `settings.env` in the "
+    "user's configuration directory."
+)
+
 
 def reference() -> str:
     """Every operation and every setting, as Markdown."""
     parts = ["# Reference", _NOTE, "## Operations", _overview()]
     parts += [section for op in operations().values() for section in _operation(op)]
-    parts += ["## Settings", "From the environment, or from a file `.env` in the working directory.", _settings()]
+    parts += [
+        "## Settings",
+        _SOURCES,
+        _settings(),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
 def knowledge() -> str:
     """Every metric, dimension and threshold, as Markdown."""
     metrics = ((f"`{each.name}`", each.definition) for each in METRICS.values())
-    scope = figures.SCOPE.removeprefix("bugs of ")
+    scope = RAN_IN_WORDS
     dimensions = ((f"`{each.name}`", each.definition) for each in DIMENSIONS.values())
     parts = [
         "# Metrics",

@@ -17,11 +17,14 @@ _TOOL_OPTIONS = ("--toolsets", "--tools", "--exclude-tools", "--read-only")
 
 def main() -> None:
     """Run the program and exit."""
+    sys.excepthook = _excepted
     from testio_mcp.surfaces.account import importing
 
     _leave_no_core()
+    _import_nothing_from_here()
+    sys.argv[1:] = _take_env_file(sys.argv[1:])
     if "_TESTIO_MCP_COMPLETE" in os.environ:  # a shell that completes a line
-        from testio_mcp.surfaces.cli import run
+        from testio_mcp.surfaces.cli.main import run
 
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - nothing may be said into the line
         sys.exit(run([]))
@@ -30,18 +33,17 @@ def main() -> None:
 
         if sys.argv[1].partition("=")[0] in _TOOL_OPTIONS:
             sys.argv.insert(1, "serve")
-        from testio_mcp.surfaces.cli import run
+        from testio_mcp.surfaces.cli.main import run
 
         if sys.argv[1] != "serve":  # servers see to their signals themselves
             # A request to end is taken as Ctrl-C is: what is under way is finished or rolled back, and noted.
             signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-        sys.excepthook = _excepted
         code = run()
         if code == INTERRUPTED:
             _leave(code)
         sys.exit(code)
     with importing():
-        from testio_mcp.surfaces.stdio import serve_stdio
+        from testio_mcp.surfaces.mcp.stdio import serve_stdio
     from testio_mcp.errors import TestioError
 
     try:
@@ -49,6 +51,35 @@ def main() -> None:
     except TestioError as error:
         sys.stderr.write(f"{error.message} {error.next_step}\n")
         sys.exit(error.exit_code)
+
+
+def _take_env_file(arguments: list[str]) -> list[str]:
+    """Take `--env-file`, which stands before or after any command, as the variable that says the same."""
+    kept: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        name, sign, value = word.partition("=")
+        if word == "--":
+            return [*kept, word, *words]
+        if name != "--env-file":
+            kept.append(word)
+            continue
+        os.environ["TESTIO_ENV_FILE"] = value if sign else next(words, "")
+        if not os.environ["TESTIO_ENV_FILE"]:
+            sys.stderr.write("Option '--env-file' requires an argument.\n")
+            sys.exit(2)
+    return kept
+
+
+def _import_nothing_from_here() -> None:
+    """Have whatever is imported from now on come from where the program is installed.
+
+    `python -m` puts the working directory first, which a client sets to whatever project is open.
+    """
+    here = os.getcwd()  # noqa: PTH109 - pathlib costs a start
+    package = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
+    if sys.path and sys.path[0] in ("", here) and os.path.dirname(package) != here:  # noqa: PTH120
+        del sys.path[0]
 
 
 def _excepted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from testio_mcp.api.client import CustomerApi
 
 
+REBUILD = "rebuild"
+"""The background task that computes derived data of another version again; nothing is answered before it ends."""
+
+
 class App:
     """What every operation works with. A server holds one per account; nothing of it is global.
 
@@ -40,6 +44,8 @@ class App:
         self._api: CustomerApi | None = None
         self.refreshes = refreshes
         self.is_brief = is_brief
+        self.count_sessions: Callable[[], int] | None = None
+        """How many MCP sessions this program holds; only the HTTP server does."""
         self.fresh_until: dict[tuple[str, ...], datetime] = {}
         self.tried: dict[str, tuple[float, bool]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -70,6 +76,11 @@ class App:
         task = self._tasks.get(name)
         return None if task is None or task.done() else task
 
+    async def end_of(self, name: str) -> None:
+        """Wait until the background task of this name has ended, if it is under way."""
+        if task := self.flight(name):
+            await asyncio.wait({task})
+
     async def wait_for(self, name: str, seconds: float) -> None:
         """Wait until the background task of this name has ended, or is as old as `seconds`."""
         left = self._begun[name] + seconds - time.monotonic()
@@ -92,6 +103,7 @@ async def open_app(settings: Settings, *, refreshes: bool = False, is_brief: boo
     """Open the account that `settings` describe and close it at the end. Raises a `StoreError`.
 
     With `refreshes`, questions bring what is too old up to date; with `is_brief`, the program ends with its answer.
+    A program that goes on is open while derived data of another version are computed again in the background.
     """
     gc.set_threshold(*_COLLECT)
     url = settings.database_url
@@ -100,9 +112,12 @@ async def open_app(settings: Settings, *, refreshes: bool = False, is_brief: boo
         database_url=url.get_secret_value() if url else None,
         schema=settings.database_schema,
         skip_migrations=settings.skip_migrations,
+        rebuilds_later=refreshes and not is_brief,
     )
     async with AsyncExitStack() as closing:
         await closing.enter_async_context(store)
         app = App(settings, store, closing, refreshes=refreshes, is_brief=is_brief)
         closing.push_async_callback(app.end_tasks)
+        if store.outdated:
+            app.single_flight(REBUILD, store.rebuild_outdated)
         yield app

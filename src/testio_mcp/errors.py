@@ -129,6 +129,13 @@ class BadPayload(ApiError):
     code = "bad_payload"
 
 
+class OutputFailed(TestioError):
+    """Standard output cannot be written: it is full or closed."""
+
+    code = "output_failed"
+    exit_code = 6
+
+
 class WebhookFailed(TestioError):
     """The address that alerts are posted to did not take them."""
 
@@ -161,6 +168,12 @@ class StoreReadOnly(StoreError):
     code = "store_read_only"
 
 
+class StoreGone(StoreError):
+    """The file was deleted or moved away while it was open."""
+
+    code = "store_gone"
+
+
 class StoreCorrupt(StoreError):
     """The file is damaged or not a database."""
 
@@ -171,6 +184,12 @@ class StoreForeign(StoreCorrupt):
     """The database holds another program's tables."""
 
     code = "store_foreign"
+
+
+class StoreOutdated(StoreError):
+    """Derived data of the store were computed by another version of this program."""
+
+    code = "store_outdated"
 
 
 class StoreTooNew(StoreError):

@@ -118,10 +118,11 @@ def pairs(text: str, known: Mapping[str, object]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for part in filter(None, _SIGNS.split(text.strip())):
         name, has_value, said = (each.strip() for each in part.partition("="))
+        name = name.lower().replace("-", "_")
         if name not in known:
             from difflib import get_close_matches  # not for the sake of a start without mistakes
 
-            near = get_close_matches(name.lower().replace("-", "_"), known, n=1)
+            near = get_close_matches(name, known, n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""
             raise ValueError(f"one of its rules does not exist{hint}; the rules are {', '.join(known)}")
         if not has_value or not said:

@@ -4,9 +4,6 @@ import stat
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import urlsplit
-
-from platformdirs import user_config_path
 
 from testio_mcp.errors import BadInput
 
@@ -15,20 +12,8 @@ SERVICE = "testio-mcp"
 _MOST_BYTES = 4096
 
 
-def default_token_file() -> Path:
-    """Where the token may lie unless `TESTIO_CUSTOMER_API_TOKEN_FILE` says otherwise."""
-    return user_config_path("testio-mcp", appauthor=False) / "token"
-
-
-def find_token(api_url: str, file: Path) -> str | None:
-    """The token for the API at that address: from the keyring, else from the file; None if neither has one.
-
-    Raises `BadInput` for a file that others may read or replace, or that cannot be read.
-    """
-    return _from_keyring(urlsplit(api_url).netloc) or _from_file(file)
-
-
-def _from_keyring(host: str) -> str | None:
+def find_token_in_keyring(host: str) -> str | None:
+    """The token that the system's keyring keeps for that host of the API; None without one."""
     if find_spec("keyring") is None:
         return None
     import keyring
@@ -40,23 +25,38 @@ def _from_keyring(host: str) -> str | None:
         return None
 
 
-def _from_file(file: Path) -> str | None:
+def find_token_in_file(file: Path) -> str | None:
+    """The token in the file; None without one.
+
+    Raises `BadInput` for a file that others may read or replace, or that cannot be read.
+    """
     try:
         if not file.is_file():
             return None
-        _refuse_open(file)
+        refuse_readable(file)
         with file.open("rb") as opened:
-            return opened.read(_MOST_BYTES).decode("utf-8", "replace").strip() or None
+            data = opened.read(_MOST_BYTES)
+        return decode_file(data, "replace").strip() or None
     except OSError:
         raise BadInput(f"The token file {file} cannot be read.", "Make it readable for this user alone.") from None
 
 
-def _refuse_open(file: Path) -> None:
-    """A token that others may read is no secret, and one that they may replace is not ours."""
+def decode_file(data: bytes, errors: str = "strict") -> str:
+    """The text of a file in UTF-8, or in UTF-16 with its mark, as programs on Windows write both."""
+    is_wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return data.decode("utf-16" if is_wide else "utf-8-sig", errors)
+
+
+def refuse_readable(file: Path, *, directory: bool = True) -> None:
+    """A secret that others may read is none, and in a `directory` of others they may replace it.
+
+    Raises `BadInput`.
+    """
     if sys.platform == "win32":
         return
-    for path, mode in ((file, 600), (file.parent, 700)):
+    for path, mode in ((file, 600), (file.parent, 700))[: 1 + directory]:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             raise BadInput(
-                f"The token file {file} is not used: others may look into {path}.", f"Run chmod {mode} '{path}'."
+                f"The file {file} holds a secret and is not used: others may look into {path}.",
+                f"Run chmod {mode} '{path}'.",
             )

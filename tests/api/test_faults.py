@@ -96,6 +96,69 @@ async def test_a_final_answer_is_not_asked_for_again(
     assert (len(server.seen), time.slept) == (1, [])
 
 
+SAID = [
+    ({"error": "Product 7 is not yours"}, "Product 7 is not yours"),
+    ({"errors": ["Reason is missing", "Bug is closed"]}, "Reason is missing; Bug is closed"),
+    ({"errors": {"reason": ["is missing"], "bug": "is closed"}}, "reason: is missing; bug: is closed"),
+    ({"message": 'Say "please"\nand more'}, "Say 'please'"),
+    ({"detail": "a\u202eb\x1b[31mc\u0000 \u200bd"}, "ab[31mc\ufffd d"),
+    ({"error": "x" * 500}, "x" * 159 + "…"),
+    ({"error": {"a": {"b": {"c": {"d": "deep"}}}}}, None),
+    ({"other": "words"}, None),
+    ([], None),
+]
+
+
+@pytest.mark.parametrize("status", [403, 422])
+@pytest.mark.parametrize(("body", "said"), SAID)
+async def test_the_apis_reason_is_repeated_in_quotes(
+    status: int, body: object, said: str | None, api_for: ClientFor, failure: Failure
+) -> None:
+    kind = ApiForbidden if status == 403 else ApiRejected
+    async with scripted(answer(body, status)) as server, api_for(server) as api:
+        error = await failure(kind, api.list_products())
+    _, _, reason = error.message.partition(" The API says: ")
+    assert reason == (f'"{said}".' if said else "")
+
+
+async def test_a_reason_that_repeats_the_token_does_not(api_for: ClientFor, failure: Failure, canary: str) -> None:
+    async with scripted(answer({"error": f"No access for {canary}"}, 403)) as server, api_for(server) as api:
+        error = await failure(ApiForbidden, api.list_products())
+    assert 'The API says: "No access for ***".' in error.message
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "text/plain; charset=utf-8", "application/octet-stream", "Text/Plain"]
+)
+async def test_json_under_another_name_is_read(kind: str, api_for: ClientFor) -> None:
+    body = b'\n {"products": [{"id": 1, "name": "Shop"}]}'
+    async with scripted(respond(200, body, content_type=kind)) as server, api_for(server) as api:
+        page = await api.list_products()
+    assert [product.name for product in page.records] == ["Shop"]
+
+
+async def test_text_that_is_no_json_is_none(api_for: ClientFor, failure: Failure) -> None:
+    page = respond(200, b"Down for maintenance", content_type="text/plain")
+    async with scripted(page) as server, api_for(server) as api:
+        error = await failure(ApiUnavailable, api.list_products())
+    assert "in place of JSON" in error.message
+
+
+async def test_a_dead_proxy_is_named_as_the_proxy(settings_for: SettingsFor) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        free_port = bound.getsockname()[1]
+    settings = settings_for(
+        customer_api_base_url="https://api.invalid/v2/", proxy=f"http://me:secret@127.0.0.1:{free_port}"
+    )
+    async with CustomerApi(settings, policy=Policy(attempts=1)) as api:
+        with pytest.raises(ApiUnreachable) as caught:
+            await api.list_products()
+    assert f"The proxy 127.0.0.1:{free_port} cannot be reached: the connection is refused." in str(caught.value)
+    assert "TESTIO_PROXY" in caught.value.next_step
+    assert "secret" not in str(caught.value)
+
+
 async def test_a_refused_token_names_its_setting(api_for: ClientFor, failure: Failure) -> None:
     async with scripted(respond(401)) as server, api_for(server) as api:
         assert "TESTIO_CUSTOMER_API_TOKEN" in (await failure(AuthFailed, api.list_products())).next_step
@@ -263,11 +326,13 @@ async def test_a_change_that_is_refused_is_sent_once(status: int, api_for: Clien
     refusal = answer({"errors": {"reason": [STRANGER], STRANGER: ["reason"]}, "comment": None}, status)
     async with scripted(refusal) as server, api_for(server) as api:
         error = await failure(ApiRejected, api.send("PUT", "bugs/1/reject", {"reason": "other", "comment": "Why"}))
-    assert error.message.endswith(f"was refused with status {status}: comment, reason.")
+    fields, _, reason = error.message.partition(" The API says: ")
+    assert fields.endswith(f"was refused with status {status}: comment, reason.")
+    assert bool(reason) == (status == 422)
     assert len(server.seen) == 1
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b'{"error": "reason"}', b'{"reason": ', b"[" * 900 + b"]" * 900])
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"error": null}', b'{"reason": ', b"[" * 900 + b"]" * 900])
 async def test_a_refusal_without_fields_is_one_all_the_same(
     body: bytes, api_for: ClientFor, failure: Failure
 ) -> None:

@@ -17,7 +17,7 @@ from testio_mcp.database.search_read import Among, find, find_ids
 from testio_mcp.database.tables import Bug, Product, Test, table_of
 from testio_mcp.database.types import utc_text
 from testio_mcp.database.words import words_of
-from testio_mcp.operations.search import SCORED, search
+from testio_mcp.operations.work.search import SCORED, search
 from tests.conftest import SettingsFor
 from tests.sync.conftest import Account
 from tests.sync.conftest import account as account

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from testio_mcp.surfaces import cli
+from testio_mcp.surfaces.cli import main as cli
 from tests.support.canary import holders
 from tests.surfaces.programs import PROGRAM, Finished, whole
 

@@ -85,7 +85,8 @@ def test_file_systems(place: str, kind: str, state: str) -> None:
         ({"as_of": None}, "warn", "not complete"),
         ({"last_run": None, "as_of": None}, "warn", "never"),
         ({"last_run": LastRun("failed", NOW, "No token.")}, "warn", "No token."),
-        ({"last_run": LastRun("interrupted", NOW, None)}, "warn", "interrupted"),
+        ({"last_run": LastRun("failed", NOW, None)}, "warn", "the newest run failed; "),
+        ({"last_run": LastRun("interrupted", NOW, None)}, "warn", "the newest run was interrupted; "),
         ({"last_run": LastRun("running", NOW, None)}, "ok", "2026-01-02 00:00"),
     ],
 )

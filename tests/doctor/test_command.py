@@ -208,7 +208,7 @@ def test_file_modes(run: Run, sqlite_file: Path) -> None:
 
 _AS_NOBODY = """
 import os, sys, tempfile
-from testio_mcp.surfaces.cli import run
+from testio_mcp.surfaces.cli.main import run
 commands, path = (["doctor"], ["db", "restore"], ["doctor", "--repair"]), os.environ["TESTIO_DB_PATH"]
 with tempfile.TemporaryDirectory() as directory:
     os.environ["TESTIO_DB_PATH"] = directory + "/store.db"

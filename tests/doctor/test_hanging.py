@@ -9,6 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from testio_mcp.database.migrate import HEAD
 from testio_mcp.doctor import case, examination
 from tests.conftest import SettingsFor
 from tests.database.filled import fill
@@ -64,7 +65,7 @@ async def test_a_server_whose_tables_are_locked(
     found = {finding.check: finding for finding in diagnosis.checks}
     assert (found["store"].state, found["sync"].state) == ("fail", "skip")
     assert "does not answer" in found["store"].found
-    assert found["schema"].found == "revision 0008, the newest"
+    assert found["schema"].found == f"revision {HEAD}, the newest"
 
 
 async def test_a_user_who_may_not_write(
@@ -114,7 +115,7 @@ async def test_a_server_that_does_not_let_in(
 _AS_NOBODY = """
 import os, sys, tempfile
 from testio_mcp.surfaces.account import registry
-from testio_mcp.surfaces.cli import run
+from testio_mcp.surfaces.cli.main import run
 registry()
 commands, path = (["doctor"], ["db", "verify"], ["db", "backups"]), os.environ["TESTIO_DB_PATH"]
 with tempfile.TemporaryDirectory() as directory:
@@ -180,9 +181,9 @@ def test_a_directory_that_others_need_is_not_to_be_closed(run: Run, sqlite_file:
 def test_what_hangs_keeps_no_program_from_ending() -> None:
     program = """
 import asyncio, threading
-from testio_mcp.patience import within
+from testio_mcp.timeouts import run_with_timeout
 try:
-    asyncio.run(within(0.01, threading.Event().wait))
+    asyncio.run(run_with_timeout(0.01, threading.Event().wait))
 except TimeoutError:
     print("given up")
 """

@@ -52,7 +52,8 @@ LEVELS, KINDS = ("critical", "high", "low", "none", "blocker"), ("functional", "
 REASONS = (None, "Out of scope", "Not reproducible")
 RUN_STATUSES = ("passed", "failed", "blocked", "pending", "cancelled", "odd")
 DEVICE_NAMES, CATEGORIES = (None, "Pixel 8", "MacBook"), (None, "Smartphones", "Computers")
-SYSTEMS = (None, "Android", "macOS")
+SYSTEMS, VERSIONS = (None, "Android", "macOS"), (None, "14", "15.1")
+SYSTEMS_WITH_VERSION = ("Android 14", "Android 15.1", "macOS 14", "macOS 15.1")
 BROWSERS = (None, "Chrome", "Firefox", "Opera")
 BROWSER_TEXTS = (None, "Chrome", "Firefox", "Chrome, Firefox", "Firefox, Chrome", "Chrome, Chrome")
 
@@ -102,6 +103,9 @@ MOMENTS = tuple(
     )
 )
 
+AS_OF = datetime(2026, 11, 22, 12, tzinfo=UTC)
+"""The moment up to which the tests were read."""
+STARTS = (AS_OF.replace(year=2025), AS_OF, AS_OF.replace(hour=13), AS_OF.replace(year=2027))
 RECENT = tuple(at for at in MOMENTS if datetime(2024, 12, 1, tzinfo=UTC) < at < datetime(2027, 1, 1, tzinfo=UTC))
 """Those that lie less than a thousand days apart."""
 
@@ -134,8 +138,10 @@ def store_account(account: Account) -> Callable[[Connection], None]:
 
     def work(conn: Connection) -> None:
         for table in reversed(metadata.sorted_tables):
-            conn.execute(table.delete())
-        for model, rows in (*_catalog(), *account.parts()):
+            if table.name != "derived":  # the versions by which a store is known to be up to date
+                conn.execute(table.delete())
+        checkpoint = {"resource": "tests", "product_id": 1, "next_page": None, "completed_at": AS_OF}
+        for model, rows in (*_catalog(), *account.parts(), (tables.Checkpoint, [checkpoint])):
             if rows:
                 conn.execute(table_of(model).insert(), list(rows))
 
@@ -180,7 +186,14 @@ def _catalog() -> Iterable[tuple[Any, list[Row]]]:
 def a_test(number: int, **values: Any) -> Row:
     """A test that ran, of product 1."""
     row: Row = {"id": number, "product_id": 1, "section_id": None, "test_environment_id": None, "created_by_id": None}
-    row |= {"submitted_by_id": None, "title": "Test", "status": "archived", "testing_type": "rapid", "end_at": None}
+    row |= {
+        "submitted_by_id": None,
+        "title": "Test",
+        "status": "archived",
+        "testing_type": "rapid",
+        "end_at": None,
+        "start_at": None,
+    }
     row |= _MIRRORED | {"raw": "{}"} | values
     return row | {"sort_at": row["end_at"] or datetime(9999, 12, 31, tzinfo=UTC)}
 
@@ -207,7 +220,7 @@ def a_run(number: int, test_id: int | None, **values: Any) -> Row:
 
 def devices_of(key: str, number: int, devices: Iterable[Mapping[str, Any]]) -> list[Row]:
     """The devices of a bug (`bug_id`) or an execution (`execution_id`)."""
-    nothing: Row = dict.fromkeys(("name", "category", "operating_system", "browsers"))
+    nothing: Row = dict.fromkeys(("name", "category", "operating_system", "operating_system_version", "browsers"))
     return [{key: number, "position": place} | nothing | dict(device) for place, device in enumerate(devices)]
 
 
@@ -220,6 +233,7 @@ _device = st.fixed_dictionaries(
         "name": st.sampled_from(DEVICE_NAMES),
         "category": st.sampled_from(CATEGORIES),
         "operating_system": st.sampled_from(SYSTEMS),
+        "operating_system_version": st.sampled_from(VERSIONS),
         "browsers": st.sampled_from(BROWSER_TEXTS),
     }
 )
@@ -236,6 +250,7 @@ def _some_tests(moments: st.SearchStrategy[datetime | None]) -> st.SearchStrateg
             "submitted_by_id": _people,
             "status": st.sampled_from(TEST_STATUSES[:4] + TEST_STATUSES),
             "testing_type": st.sampled_from(TESTING_TYPES),
+            "start_at": st.sampled_from((None, *STARTS)),
             "end_at": moments,
             "gone_at": _is_gone,
         }

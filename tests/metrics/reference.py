@@ -7,19 +7,21 @@ rows; the groups of a record are the *set* of what its kept rows say, so that no
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from itertools import product
 from typing import Any, Literal, Protocol
 
 from sqlalchemy import Connection
 
 from testio_mcp.database import tables
+from testio_mcp.rejections import UNRECOGNISED
 
 Row = Mapping[str, Any]
 Key = tuple[Any, ...]
 Value = int | float | None
 Values = dict[str, Value]
 
+NEVER_ENDS = datetime(9999, 12, 31, tzinfo=UTC)
 NOT_RUN = ("initialized", "waiting", "cancelled")
 SCORES = {"critical": 5, "high": 3, "low": 1}
 OF_TEST = {
@@ -32,7 +34,7 @@ OF_TEST = {
     "contact": "created_by_id",
 }
 TIMES = ("day", "week", "month", "quarter")
-DEVICES = ("device", "device_category", "operating_system", "browser")
+DEVICES = ("device", "device_category", "operating_system", "operating_system_version", "browser")
 OF_BUG = ("severity", "kind", "bug_status", "known", "rejection_reason")
 ALL = frozenset({"tests", "bugs", "executions", "features"})
 TAKEN_BY: dict[str, frozenset[str]] = {
@@ -78,18 +80,21 @@ class Records:
     executions: Sequence[Row] = ()
     execution_devices: Sequence[Row] = ()
     stories: Sequence[Row] = ()
+    unlisted_features: frozenset[int] = frozenset()
+    """Features that the account does not list: names that tests mention, which nobody counts."""
+    as_of: datetime = NEVER_ENDS
+    """The moment up to which the tests were read."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """The distinct records of one group, and the live stories that it could have tested."""
+    """The distinct records of one group, and the stories that it could have tested: those that the account lists."""
 
     tests: list[Row]
     bugs: list[Row]
     executions: list[Row]
     features: list[Row]
     stories: set[int]
-    live_stories: set[int]
 
 
 @dataclass(frozen=True)
@@ -110,14 +115,18 @@ def read_records(conn: Connection) -> Records:
     def all_of(model: Any) -> list[Row]:
         return [dict(row._mapping) for row in conn.execute(tables.table_of(model).select())]
 
+    listed = {feature["id"] for feature in all_of(tables.Feature) if feature["gone_at"] is None}
+    copies = all_of(tables.TestFeature)
     return Records(
         tests=all_of(tables.Test),
-        test_features=all_of(tables.TestFeature),
+        test_features=copies,
+        unlisted_features=frozenset(_ids(copies, "feature_id") - listed),
         bugs=all_of(tables.Bug),
         bug_devices=all_of(tables.BugDevice),
         executions=all_of(tables.Execution),
         execution_devices=all_of(tables.ExecutionDevice),
         stories=all_of(tables.UserStory),
+        as_of=min(point["completed_at"] for point in all_of(tables.Checkpoint) if point["resource"] == "tests"),
     )
 
 
@@ -150,7 +159,7 @@ def _ids(rows: Iterable[Row], column: str) -> set[int]:
 
 
 def _coverage(group: Group) -> Value:
-    return share(len(_ids(group.executions, "user_story_id") & group.live_stories), len(group.stories))
+    return share(len(_ids(group.executions, "user_story_id") & group.stories), len(group.stories))
 
 
 _T, _B, _E, _F = (frozenset({fact}) for fact in ("tests", "bugs", "executions", "features"))
@@ -205,7 +214,7 @@ def is_refused(question: Asked) -> bool:
 def answer(records: Records, question: Asked) -> Answer:
     """Count what a question asks for that is not refused."""
     rows = _count(records, question, question.by)
-    nothing = _values(question, {}, (), (), _live(records))
+    nothing = _values(records, question, {}, (), ())
     return Answer(rows, _count(records, question, ()).get((), nothing))
 
 
@@ -213,29 +222,34 @@ def _count(records: Records, question: Asked, by: tuple[str, ...]) -> dict[Key, 
     facts = facts_of(question)
     groups = {name: _groups(see(records, question, by), question, by) for name, see in _SEE.items() if name in facts}
     keys = {key for found in groups.values() for key in found}
-    return {key: _values(question, groups, key, by, _live(records)) for key in keys}
-
-
-def _live(records: Records) -> dict[int, Row]:
-    return {story["id"]: story for story in records.stories if story["gone_at"] is None}
+    return {key: _values(records, question, groups, key, by) for key in keys}
 
 
 def _values(
-    question: Asked, groups: dict[str, dict[Key, list[Row]]], key: Key, by: tuple[str, ...], live: dict[int, Row]
+    records: Records, question: Asked, groups: dict[str, dict[Key, list[Row]]], key: Key, by: tuple[str, ...]
 ) -> Values:
     found = {name: groups.get(name, {}).get(key, []) for name in ALL}
-    own = dict(zip(by, key, strict=True))
-    group = Group(**found, stories=_stories(question, own, live), live_stories=set(live))
+    group = Group(**found, stories=stories_to_cover(records, question, dict(zip(by, key, strict=True))))
     return {name: METRICS[name][1](group) for name in question.metrics}
 
 
-def _stories(question: Asked, own: dict[str, Any], live: dict[int, Row]) -> set[int]:
-    """The live stories of the product, feature or story that a row or the filters name."""
+def stories_to_cover(records: Records, question: Asked, own: dict[str, Any]) -> set[int]:
+    """The stories of the products in question, or of the feature or story that a row or a filter names.
+
+    The products in question are those of the tests that are named; other filters and dimensions choose no stories.
+    """
+    product_of = {test["id"]: test["product_id"] for test in records.tests if test["gone_at"] is None}
     columns = {"product": "product_id", "feature": "feature_id", "user_story": "id"}
-    allowed: list[tuple[str, tuple[Any, ...]]]
-    allowed = [(columns[name], (value,)) for name, value in own.items() if name in columns]
-    allowed += [(columns[name], values) for name, values in question.filters if name in columns]
-    return {number for number, story in live.items() if all(story[column] in values for column, values in allowed)}
+    allowed: list[tuple[str, Iterable[Any]]] = []
+    for name, values in [*((name, (value,)) for name, value in own.items()), *question.filters]:
+        if name in columns:
+            allowed.append((columns[name], values))
+        if name == "test":
+            allowed.append(("product_id", [product_of.get(test) for test in values]))
+    if question.test_ids:
+        allowed.append(("product_id", [product_of.get(test) for test in question.test_ids]))
+    living = (story for story in records.stories if story["gone_at"] is None)
+    return {story["id"] for story in living if all(story[column] in values for column, values in allowed)}
 
 
 def _groups(seen: Seen, question: Asked, by: tuple[str, ...]) -> dict[Key, list[Row]]:
@@ -248,7 +262,7 @@ def _groups(seen: Seen, question: Asked, by: tuple[str, ...]) -> dict[Key, list[
 
 
 def _is_asked_for(row: dict[str, Any], question: Asked) -> bool:
-    if not all(row[name] in values for name, values in question.filters):
+    if not all(row[name] in values or _has_system(row, name, values) for name, values in question.filters):
         return False
     if question.start is None and question.end is None:
         return True
@@ -258,11 +272,18 @@ def _is_asked_for(row: dict[str, Any], question: Asked) -> bool:
     return (question.start is None or at >= question.start) and (question.end is None or at < question.end)
 
 
+def _has_system(row: dict[str, Any], name: str, values: Iterable[Any]) -> bool:
+    """Whether a filter says the row's operating system with its version."""
+    return name == "operating_system" and row["operating_system_version"] in values and row[name] is not None
+
+
 def bucket(at: datetime | None, unit: str, zone: tzinfo) -> date | None:
     """The first day of the unit around a moment, where the account is."""
-    if at is None:
-        return None
-    day = at.astimezone(zone).date()
+    return None if at is None else bucket_of_day(at.astimezone(zone).date(), unit)
+
+
+def bucket_of_day(day: date, unit: str) -> date:
+    """The first day of the unit around a day."""
     if unit == "week":
         return day - timedelta(days=day.weekday())
     if unit == "month":
@@ -272,13 +293,53 @@ def bucket(at: datetime | None, unit: str, zone: tzinfo) -> date | None:
     return day
 
 
+def fill(records: Records, question: Asked, found: Answer) -> dict[Key, Values]:
+    """The rows of a question by time, with one for each bucket of the period and each mix of the other values."""
+    unit = next((name for name in question.by if name in TIMES), None)
+    if unit is None:
+        return found.rows
+    place = question.by.index(unit)
+    begins, ends = _ends(question)
+    days = [key[place] for key in found.rows if key[place] is not None]
+    first, last = begins or min(days, default=None), ends or max(days, default=None)
+    if first is None or last is None:
+        return found.rows
+    every = {bucket_of_day(first + timedelta(days=count), unit) for count in range((last - first).days + 1)}
+    mixes = {(key[:place], key[place + 1 :]) for key in found.rows} if len(question.by) > 1 else {((), ())}
+    keys = [(*before, start, *after) for before, after in mixes for start in every]
+    return {key: _values(records, question, {}, key, question.by) for key in keys} | found.rows
+
+
+def days_of(question: Asked, start: date) -> tuple[date, date, bool]:
+    """The first and the last day of a bucket in the period, and whether the period leaves some of its days out."""
+    unit = next(name for name in question.by if name in TIMES)
+    begins, ends = _ends(question)
+    days = [
+        day for day in (start + timedelta(days=count) for count in range(100)) if bucket_of_day(day, unit) == start
+    ]
+    kept = [day for day in days if (begins is None or day >= begins) and (ends is None or day <= ends)]
+    return kept[0], kept[-1], kept != days
+
+
+def _ends(question: Asked) -> tuple[date | None, date | None]:
+    begins = question.start.astimezone(question.zone).date() if question.start else None
+    ends = (question.end - timedelta(microseconds=1)).astimezone(question.zone).date() if question.end else None
+    return begins, ends
+
+
+def _ran(test: Row, records: Records) -> bool:
+    """Whether a test counts: it started by the moment of the data, and its status does not deny that it ran."""
+    is_started = test["start_at"] is None or test["start_at"] <= records.as_of
+    return is_started and test["status"] not in NOT_RUN
+
+
 def _in_scope(records: Records, question: Asked) -> dict[int, Row]:
     named = dict(question.filters).get("test_status")
     return {
         test["id"]: test
         for test in records.tests
         if test["gone_at"] is None
-        and (test["status"] not in NOT_RUN if named is None else test["status"] in named)
+        and (_ran(test, records) if named is None else test["status"] in named)
         and (not question.test_ids or test["id"] in question.test_ids)
         and test["id"] not in question.exclude_test_ids
     }
@@ -296,12 +357,19 @@ def _about_devices(devices: Iterable[Row]) -> list[dict[str, Any]]:
             "device": device["name"],
             "device_category": device["category"],
             "operating_system": device["operating_system"],
+            "operating_system_version": _system(device),
             "browser": browser,
         }
         for device in devices
         for browser in (device["browsers"].split(", ") if device["browsers"] else [None])
     ]
     return rows or [dict.fromkeys(DEVICES)]
+
+
+def _system(device: Row) -> str | None:
+    """The operating system with its version, where that is known."""
+    system, version = device["operating_system"], device["operating_system_version"]
+    return f"{system} {version}" if system is not None and version else system
 
 
 def _see_bugs(records: Records, question: Asked, _: tuple[str, ...]) -> Seen:
@@ -315,7 +383,7 @@ def _see_bugs(records: Records, question: Asked, _: tuple[str, ...]) -> Seen:
         about = _about_test(test, bug["reported_at"] if question.time == "report" else test["end_at"], question)
         about |= {"severity": bug["level"], "kind": bug["kind"], "bug_status": bug["status"]}
         about |= {"known": bug["is_known"], "tester": bug["author_id"], "feature": bug["feature_id"]}
-        about["rejection_reason"] = bug["rejection_reason"] if bug["status"] == "rejected" else None
+        about["rejection_reason"] = (bug["rejection_reason"] or UNRECOGNISED) if bug["status"] == "rejected" else None
         seen.append((bug, [about | device for device in _about_devices(devices[bug["id"]])]))
     return seen
 
@@ -355,11 +423,16 @@ def _see_executions(records: Records, question: Asked, _: tuple[str, ...]) -> Se
     return seen
 
 
+def _counted(records: Records, copy: Row) -> Row:
+    is_name = copy["feature_id"] in records.unlisted_features
+    return {**copy, "feature_id": None} if is_name else copy
+
+
 def _see_features(records: Records, question: Asked, _: tuple[str, ...]) -> Seen:
     """The tests' copies of features; a test without any stands for one that is a copy of nothing."""
     copies = _by(records.test_features, "test_id")
     return [
-        (copy, [_about_test(test, test["end_at"], question) | {"feature": copy["feature_id"]}])
+        (_counted(records, copy), [_about_test(test, test["end_at"], question) | {"feature": copy["feature_id"]}])
         for number, test in _in_scope(records, question).items()
         for copy in copies[number] or [{"feature_id": None}]
     ]

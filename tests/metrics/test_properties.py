@@ -6,17 +6,16 @@ from datetime import UTC, date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.errors import BadInput
-from testio_mcp.operations.metrics import words
+from testio_mcp.operations.metrics import definitions as words
 from testio_mcp.operations.metrics.engine import Measured, measure
+from testio_mcp.operations.metrics.filling import filled, say_unfilled, stretch_of
 from testio_mcp.operations.metrics.questions import Question
-from testio_mcp.sync.rollups import renew
 from tests.metrics import data
 from tests.metrics.data import MOMENTS, RECENT, TEST_IDS, Account, accounts, store_account
 from tests.metrics.reference import (
@@ -27,6 +26,8 @@ from tests.metrics.reference import (
     TIMES,
     Answer,
     answer,
+    days_of,
+    fill,
     is_refused,
     read_records,
 )
@@ -53,7 +54,8 @@ VALUES: dict[str, tuple[str | int | bool | None, ...]] = {
     "rejection_reason": (*data.REASONS, NOTHING),
     "device": data.DEVICE_NAMES,
     "device_category": data.CATEGORIES,
-    "operating_system": data.SYSTEMS,
+    "operating_system": (*data.SYSTEMS, *data.SYSTEMS_WITH_VERSION),
+    "operating_system_version": (*data.SYSTEMS, *data.SYSTEMS_WITH_VERSION),
     "browser": data.BROWSERS,
 }
 ADDITIVE = {
@@ -110,11 +112,11 @@ def questions(draw: st.DrawFn, moments: Sequence[datetime], zones: Sequence[Zone
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[Account, ZoneInfo, list[Question]]:
-    """An account, the zone of its rollups and some questions about it."""
+def cases(draw: st.DrawFn) -> tuple[Account, list[Question]]:
+    """An account and some questions about it."""
     moments, zone = draw(st.sampled_from((RECENT, RECENT, MOMENTS))), draw(st.sampled_from(ZONES))
     asked = st.lists(questions(moments, (*ZONES, zone, zone)), min_size=4, max_size=12)
-    return draw(accounts(3, moments)), zone, draw(asked)
+    return draw(accounts(3, moments)), draw(asked)
 
 
 def _pairs(zone: ZoneInfo, every: bool) -> Iterable[Question]:
@@ -128,43 +130,30 @@ def _pairs(zone: ZoneInfo, every: bool) -> Iterable[Question]:
                 yield replace(asked, metrics=taken)
 
 
-def _store(account: Account, zone: ZoneInfo = UTC_ZONE) -> Callable[[Connection], None]:
-    """Leave the account in the store, with rollups of the months of a zone."""
-
-    def work(conn: Connection) -> None:
-        store_account(account)(conn)
-        while renew(conn, zone):
-            pass
-
-    return work
-
-
-async def _disagreements(
-    store: PersistentCache, account: Account, zone: ZoneInfo, asked: Iterable[Question]
-) -> list[str]:
-    """What the engine counts in another way than the reference, with rollups and without."""
-    await store.write(_store(account, zone))
+async def _disagreements(store: PersistentCache, account: Account, asked: Iterable[Question]) -> list[str]:
+    """What the engine counts in another way than the reference."""
+    await store.write(store_account(account))
     records = await store.read(read_records)
     questions, found = list(asked), []
     for start in range(0, len(questions), AT_ONCE):
-        some = [(question, kept) for question in questions[start : start + AT_ONCE] for kept in (True, False)]
-        for (question, kept), measured in zip(some, await store.read(_measuring(some)), strict=True):
+        some = questions[start : start + AT_ONCE]
+        for question, measured in zip(some, await store.read(_measuring(some)), strict=True):
             told = _difference(question, measured, None if is_refused(question) else answer(records, question))
             if told:
-                found.append(f"{question}\nuse_rollups={kept}: {told}")
+                found.append(f"{question}\n{told}")
     return found
 
 
-def _measuring(some: Sequence[tuple[Question, bool]]) -> Callable[[Connection], list[Measured | BadInput]]:
-    """Measure the questions, each with rollups or without; reads are bounded in time, so these are few."""
+def _measuring(some: Sequence[Question]) -> Callable[[Connection], list[Measured | BadInput]]:
+    """Measure the questions; reads are bounded in time, so these are few."""
 
-    def one(conn: Connection, question: Question, use_rollups: bool) -> Measured | BadInput:
+    def one(conn: Connection, question: Question) -> Measured | BadInput:
         try:
-            return measure(conn, question, use_rollups=use_rollups)
+            return measure(conn, question)
         except BadInput as error:
             return error
 
-    return lambda conn: [one(conn, question, kept) for question, kept in some]
+    return lambda conn: [one(conn, question) for question in some]
 
 
 def _difference(question: Question, found: Measured | BadInput, wanted: Answer | None) -> str:
@@ -203,13 +192,31 @@ def test_the_words_are_those_of_the_reference() -> None:
 @given(account=accounts(3, RECENT), zone=st.sampled_from(ZONES))
 async def test_every_metric_by_every_dimension(store: PersistentCache, account: Account, zone: ZoneInfo) -> None:
     is_sqlite = store.connection is not None  # PostgreSQL takes ten times as long
-    assert await _disagreements(store, account, zone, _pairs(zone, is_sqlite)) == []
+    assert await _disagreements(store, account, _pairs(zone, is_sqlite)) == []
 
 
 @_DRAWN
 @given(case=cases())
-async def test_random_questions(store: PersistentCache, case: tuple[Account, ZoneInfo, list[Question]]) -> None:
+async def test_random_questions(store: PersistentCache, case: tuple[Account, list[Question]]) -> None:
     assert await _disagreements(store, *case) == []
+
+
+@_DRAWN
+@given(account=accounts(3, RECENT), asked=questions(RECENT, ZONES), unit=st.sampled_from(TIMES))
+async def test_every_bucket_has_a_row_with_its_days(
+    store: PersistentCache, account: Account, asked: Question, unit: str
+) -> None:
+    question = replace(asked, by=(unit, *[name for name in asked.by if name not in TIMES]))
+    await store.write(store_account(account))
+    records, measured = await store.read(read_records), await store.read(lambda conn: _measuring([question])(conn)[0])
+    if isinstance(measured, BadInput):
+        return
+    rows = filled(question, measured)
+    assert rows == fill(records, question, answer(records, question))
+    assert say_unfilled(question, measured) == []
+    for start in {key[0] for key in rows if isinstance(key[0], date)}:
+        label, *days = stretch_of(question, start)
+        assert tuple(days) == days_of(question, start), label
 
 
 @_PART
@@ -222,14 +229,13 @@ async def test_parts_sum_to_the_total(store: PersistentCache, account: Account) 
                 sums = {metric: sum(values[metric] or 0 for values in found.rows.values()) for metric in metrics}
                 assert sums == found.total, (fact, name)
 
-    await store.write(_store(account))
+    await store.write(store_account(account))
     await store.read(work)
 
 
-@pytest.mark.parametrize("use_rollups", [True, False])
-async def test_an_empty_account_holds_nothing(store: PersistentCache, use_rollups: bool) -> None:
-    await store.write(_store(Account()))
+async def test_an_empty_account_holds_nothing(store: PersistentCache) -> None:
+    await store.write(store_account(Account()))
     asked = Question(metrics=tuple(METRICS), by=("month",), start=datetime(2026, 1, 1, tzinfo=UTC))
-    found = await store.read(lambda conn: measure(conn, asked, use_rollups=use_rollups))
+    found = await store.read(lambda conn: measure(conn, asked))
     assert found.rows == {}
     assert set(found.total.values()) == {0, None}

@@ -10,8 +10,15 @@ from typing import Any
 import pytest
 
 from testio_mcp.errors import BadInput
-from testio_mcp.operations.alert_rules import built_in, rules_of
-from testio_mcp.operations.alerts import Alert, Pending, evaluate, pending, remember
+from testio_mcp.operations.work.alerts import (
+    Alert,
+    Pending,
+    built_in_rules,
+    evaluate,
+    find_pending,
+    mark_sent,
+    read_rules,
+)
 from tests.conftest import SettingsFor
 from tests.operations.conftest import ask
 from tests.sync.conftest import Account
@@ -35,14 +42,14 @@ def ruled(account: Account, settings_for: SettingsFor, tmp_path: Path) -> Ruled:
 
 
 async def _told(account: Account) -> list[Alert]:
-    """Deliver what is pending, and remember it."""
-    found = await pending(account.app)
-    await remember(account.app, found.untold, found.held.looks)
-    return found.untold
+    """Deliver what is find_pending, and mark_sent it."""
+    found = await find_pending(account.app)
+    await mark_sent(account.app, found.unsent, found.evaluation.last_seen)
+    return found.unsent
 
 
 def _keys(found: Pending) -> list[str]:
-    return sorted(alert.key for alert in found.untold)
+    return sorted(alert.key for alert in found.unsent)
 
 
 def _report(account: Account, **fields: Any) -> int:
@@ -57,18 +64,18 @@ async def test_a_threshold_is_told_per_product_and_once_while_it_lasts(account: 
     await account.sync()
     truth = {product_id: bugs for product_id, (_, bugs, _) in account.truth().items()}
 
-    first = await pending(account.app)
-    assert {alert.product_id: alert.value for alert in first.untold} == truth
-    assert _keys(await pending(account.app)) == _keys(first), "undelivered, it is told again under the same key"
-    await remember(account.app, first.untold, first.held.looks)
+    first = await find_pending(account.app)
+    assert {alert.product_id: alert.value for alert in first.unsent} == truth
+    assert _keys(await find_pending(account.app)) == _keys(first), "undelivered, it is told again under the same key"
+    await mark_sent(account.app, first.unsent, first.evaluation.last_seen)
     assert await _told(account) == []
 
     most = max(truth.values())
     ruled(_ALWAYS.replace("at_least = 1", f"at_least = {most + 1}"))
     assert await _told(account) == []
     ruled(_ALWAYS)
-    again = await pending(account.app)
-    assert {alert.product_id for alert in again.untold} == truth.keys()
+    again = await find_pending(account.app)
+    assert {alert.product_id for alert in again.unsent} == truth.keys()
     assert not {*_keys(again)} & {*_keys(first)}, "what ended and comes again is another occurrence"
 
 
@@ -85,7 +92,7 @@ async def test_thresholds_are_of_the_metrics_and_inclusive(account: Account, rul
     ruled(f"{rule}at_least = {value}\nat_most = {value}")
     (alert,) = await _told(account)
     assert (alert.product_id, alert.value) == (product, value)
-    assert f"{value:.1%}" in alert.text
+    assert f"{100 * value:.1f} %" in alert.text
     for outside in (f"at_least = {value + 0.0001}", f"at_most = {value - 0.0001}", "at_least = 0\nmin_bugs = 100000"):
         ruled(rule + outside)
         assert await _told(account) == []
@@ -120,10 +127,10 @@ async def test_new_bugs_are_those_after_the_last_delivery(account: Account, rule
     critical, low = _report(account, severity="critical"), _report(account, severity="low")
     await account.sync()
 
-    first = await pending(account.app)
-    assert [alert.bug_id for alert in first.untold] == [critical]
-    assert _keys(await pending(account.app)) == _keys(first), "not delivered, not lost"
-    await remember(account.app, first.untold, first.held.looks)
+    first = await find_pending(account.app)
+    assert [alert.bug_id for alert in first.unsent] == [critical]
+    assert _keys(await find_pending(account.app)) == _keys(first), "not delivered, not lost"
+    await mark_sent(account.app, first.unsent, first.evaluation.last_seen)
     assert await _told(account) == []
     ruled(_NEW.replace('"critical"', '"low"').replace('"new"', '"other"'))
     assert low in [alert.bug_id for alert in await _told(account)], "each rule has a look of its own"
@@ -169,7 +176,7 @@ async def test_the_digest_tells_what_lists_and_rules_tell(account: Account, rule
 
 async def test_the_built_in_rules_can_be_evaluated(account: Account) -> None:
     await account.sync()
-    names = {rule.name for rule in built_in(account.app.settings.health)}
+    names = {rule.name for rule in built_in_rules(account.app.settings.health)}
     assert len(names) == 11
     assert {alert.rule for alert in await _told(account)} <= names
     assert await _told(account) == []
@@ -179,7 +186,7 @@ def test_the_example_of_the_readme_is_a_file_of_rules(tmp_path: Path, settings_f
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     (example,) = re.findall(r"```toml\n(\[\[rule.*?)```", readme, re.DOTALL)
     (tmp_path / "rules.toml").write_text(example)
-    kinds = [rule.kind for rule in rules_of(settings_for(alert_rules=tmp_path / "rules.toml"))]
+    kinds = [rule.kind for rule in read_rules(settings_for(alert_rules=tmp_path / "rules.toml"))]
     assert kinds == ["threshold", "deadline", "new_bug", "sync_stale"]
 
 
@@ -201,7 +208,7 @@ _THRESHOLD = '[[rule]]\nname = "r"\nkind = "threshold"\n'
         (f'{_THRESHOLD}metric = "bug_count"\nat_least = "1"', r"rule 'r': at_least: "),
         (
             f'{_THRESHOLD}metric = "bug_count"\nat_least = 1\nperiod = "someday"',
-            r"rule 'r': period: 'someday' is none",
+            r"rule 'r': period: 'someday' is not a period",
         ),
         (f'{_THRESHOLD}metric = "bug_count"\nat_least = 1\nproducts = "1"', r"rule 'r': products: "),
         (_NEW.replace('"new"', '"a\\u0000b"'), r"rule 'a.*b': name: "),
@@ -216,14 +223,14 @@ def test_a_wrong_rule_is_refused_in_one_line(tmp_path: Path, settings_for: Setti
     file = tmp_path / "rules.toml"
     file.write_text(text)
     with pytest.raises(BadInput, match=f"^TESTIO_ALERT_RULES: .*{said}") as refused:
-        rules_of(settings_for(alert_rules=file))
+        read_rules(settings_for(alert_rules=file))
     assert "\n" not in str(refused.value)
 
 
 def test_a_file_that_is_missing_or_no_text(tmp_path: Path, settings_for: SettingsFor) -> None:
     file = tmp_path / "rules.toml"
     with pytest.raises(BadInput, match=r"^TESTIO_ALERT_RULES: .* cannot be read: No such file"):
-        rules_of(settings_for(alert_rules=file))
+        read_rules(settings_for(alert_rules=file))
     file.write_bytes(b"\xff\xfe")
     with pytest.raises(BadInput, match=r"^TESTIO_ALERT_RULES: .* no text in UTF-8"):
-        rules_of(settings_for(alert_rules=file))
+        read_rules(settings_for(alert_rules=file))

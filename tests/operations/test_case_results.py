@@ -29,7 +29,7 @@ def _told(world: World) -> list[dict[str, Any]]:
     for product_id in world.product_ids:
         for test_id, test in truth.tests_of(world, product_id).items():
             facts = world.test_facts(test_id)
-            if facts.testing_type is None and test["status"] not in truth.NOT_RUN:
+            if facts.testing_type is None and truth.has_run(test):
                 found += [
                     result | {"test": test} for result in case_results(world, facts, planned_cases(world, facts))
                 ]
@@ -117,7 +117,7 @@ async def test_steps_of_the_newest_results_only(account: Account, monkeypatch: p
     results = _told(account.world)
     newest = max((result["test"] for result in results), key=lambda test: str(truth.moment(test["end_at"])))
     own = [result for result in results if result["test"]["id"] == newest["id"]]
-    monkeypatch.setattr("testio_mcp.operations.case_results.STEPS_READ", len(own))
+    monkeypatch.setattr("testio_mcp.operations.records.case_results.STEPS_READ", len(own))
 
     page = await ask(account, "test_case_results", by="step", limit=100)
 

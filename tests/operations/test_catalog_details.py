@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import insert
 
 from testio_mcp.database.tables import FeatureSection, table_of
-from testio_mcp.operations import feature_detail
+from testio_mcp.operations.records import feature_detail
 from testio_mcp.sandbox import World
 from tests.operations import truth
 from tests.operations.conftest import NOW, ask
@@ -64,7 +64,7 @@ async def test_a_product_shows_what_it_is_made_of(synced: Account) -> None:
         tested = {
             feature["feature_id"]
             for test in truth.tests_of(world, product_id).values()
-            if test["status"] not in truth.NOT_RUN
+            if truth.has_run(test)
             for feature in test["features"]
         }
         assert detail.features == len(features)
@@ -124,13 +124,13 @@ async def test_a_feature_shows_its_stories_tests_and_bugs(
 ) -> None:
     monkeypatch.setattr(feature_detail, "FEW", few)
     world = synced.world
-    runs = truth.executions(world)
     for product_id in world.product_ids:
         tests = truth.tests_of(world, product_id)
         gone = world.test_ids(product_id)[-1]
         world.delete_test(gone)
         await synced.sync(full=True)
         del tests[gone]
+        runs = truth.executions(world)
         bugs = [bug for test_id in tests for bug in world.bugs_of(test_id)]
         for feature in world.features(product_id, objects=True):
             detail = await ask(synced, "get_feature", feature_id=feature["id"])
@@ -143,7 +143,7 @@ async def test_a_feature_shows_its_stories_tests_and_bugs(
             assert detail.tests == len(with_it)
             by_end = sorted(with_it, key=lambda test: (truth.moment(test["end_at"]), test["id"]), reverse=True)
             assert [test.id for test in detail.newest_tests] == [test["id"] for test in by_end[:10]]
-            ends = [truth.moment(test["end_at"]) for test in by_end if test["status"] not in truth.NOT_RUN]
+            ends = [truth.moment(test["end_at"]) for test in by_end if truth.has_run(test)]
             assert detail.last_tested_at == (ends[0] if ends else None)
             assert {story.id: story.executions for story in detail.user_stories} == {
                 story["id"]: truth.counts(
@@ -182,7 +182,7 @@ async def test_a_user_story_shows_how_it_went(synced: Account) -> None:
             expected = {
                 test_id: copy["execution_status"]
                 for test_id, test in tests.items()
-                if test["status"] not in truth.NOT_RUN
+                if truth.has_run(test)
                 for feature_copy in test["features"]
                 for copy in feature_copy["user_stories"]
                 if copy["id"] == story["id"]
@@ -211,7 +211,7 @@ async def test_a_person_shows_what_they_did(synced: Account) -> None:
         assert detail.overall_acceptance_rate == truth.rates(own)["overall_acceptance_rate"]
         assert detail.executions_by_status == truth.counts(mine, lambda run: run["status"])
         assert (detail.tests_created, detail.tests_submitted) == (len(created), len(submitted))
-        expected = [*(["tester"] if own or mine else []), *(["contact"] if created or submitted else [])]
+        expected = [*(["tester"] if own or mine else []), *(["contact"] if created else [])]
         assert detail.roles == expected
         moments = [
             *(truth.moment(bug["reported_at"]) for bug in own),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from testio_mcp.errors import BadInput, NotFound
-from testio_mcp.operations.report_fields import Values, content_type, number
+from testio_mcp.operations.records.report_fields import Values, content_type, number
 from testio_mcp.sandbox import World
 from tests.operations import truth
 from tests.operations.conftest import NOW, ask
@@ -71,19 +71,19 @@ async def test_the_list_knows_every_field_and_what_it_holds(account: Account) ->
     bugs = _bugs(account.world)
     assert len({bug["product"]["id"] for bug in bugs}) == 2
 
-    page = await ask(account, "list_custom_reports")
+    page = await ask(account, "custom_report")
 
     [report] = page.items
     assert (report.id, report.bugs, report.field_count) == (REPORT, len(bugs), len(KINDS))
     assert report.tests == len({bug["test"]["id"] for bug in bugs})
     assert set(report.product_ids) == {bug["product"]["id"] for bug in bugs}
-    assert {field.key: field.content_type for field in page.fields} == KINDS
+    assert {field.key: field.content_type for field in page.report_fields} == KINDS
     names = {item["key"]: (item["name"], item["type"]) for item in truth.answers(bugs[0])}
-    for field in page.fields:
+    for field in page.report_fields:
         _same_numbers(field, bugs, field.key)
         if field.key in names:
             assert (field.name, field.declared_type) == names[field.key]
-    values = {field.key: field.values for field in page.fields}
+    values = {field.key: field.values for field in page.report_fields}
     assert set(values["payment"]) == set(_filled(bugs, "payment")) and not values["remark"]
 
 
@@ -92,23 +92,23 @@ async def test_a_product_narrows_the_numbers_and_not_the_kinds(account: Account)
     product_id = account.world.product_ids[0]
     bugs = [bug for bug in _bugs(account.world) if bug["product"]["id"] == product_id]
 
-    page = await ask(account, "list_custom_reports", product_id=product_id)
+    page = await ask(account, "custom_report", product_id=product_id)
 
     assert (page.items[0].bugs, page.items[0].product_ids) == (len(bugs), [product_id])
-    assert {field.key: field.content_type for field in page.fields} == KINDS
-    for field in page.fields:
+    assert {field.key: field.content_type for field in page.report_fields} == KINDS
+    for field in page.report_fields:
         _same_numbers(field, bugs, field.key)
     without = [test for test in account.world.test_ids(product_id) if test not in {b["test"]["id"] for b in bugs}]
-    assert (await ask(account, "list_custom_reports", test_ids=without[:1])).items == []
+    assert (await ask(account, "custom_report", test_ids=without[:1])).items == []
     with pytest.raises(NotFound, match="Product 9 is not in the store"):
-        await ask(account, "list_custom_reports", product_id=9)
+        await ask(account, "custom_report", product_id=9)
 
 
 async def test_all_fields_without_groups(account: Account) -> None:
     await account.sync()
     bugs = _bugs(account.world)
 
-    page = await ask(account, "summarize_custom_report", configuration_id=REPORT)
+    page = await ask(account, "custom_report", configuration_id=REPORT)
 
     assert (page.bugs, page.groups, page.group_by, page.period) == (len(bugs), 1, [], "all time")
     assert list(dict.fromkeys(record.field for record in page.items)) == list(KINDS)
@@ -122,12 +122,59 @@ async def test_all_fields_without_groups(account: Account) -> None:
     assert shares == {value: (count, truth.of(count, len(filled))) for value, count in Counter(filled).items()}
 
 
+async def test_the_mean_of_a_field_by_another_comes_in_one_call_without_an_id(account: Account) -> None:
+    await account.sync()
+    bugs = _bugs(account.world)
+
+    named = await ask(account, "custom_report", report_fields=["satisfaction"], group_by=["payment"])
+    whole = await ask(
+        account, "custom_report", report_fields=["satisfaction"], group_by=["payment"], configuration_id=12
+    )
+
+    assert named == whole and named.configuration_id == REPORT
+    for record in named.items:
+        chosen = [bug for bug in bugs if (_answers(bug).get("payment") or "no answer") == record.group[0]]
+        assert record.mean == pytest.approx(fmean(_numbers(chosen, "satisfaction")), abs=1e-3)
+    second = {"content": {"data": [{"key": "satisfaction", "value": "4"}]}, "custom_report_configuration_id": 13}
+    account.world.add_bug(bugs[0]["test"]["id"], report=second)
+    await account.sync(full=True)
+    with pytest.raises(BadInput, match="several reports could be meant") as caught:
+        await ask(account, "custom_report", report_fields=["satisfaction"])
+    assert "12, 13" in caught.value.next_step
+    assert (await ask(account, "custom_report", group_by=["payment"])).configuration_id == REPORT
+
+
+async def test_an_item_has_only_the_fields_of_its_kind(account: Account) -> None:
+    await account.sync()
+    arguments: list[dict[str, Any]] = [
+        {},
+        {"configuration_id": REPORT},
+        {"configuration_id": REPORT, "records": True},
+    ]
+    kinds = [
+        {name for item in page["items"] for name in item}
+        for asked in arguments
+        for page in [(await ask(account, "custom_report", **asked)).model_dump(mode="json")]
+    ]
+    assert kinds[0] == {"id", "products", "product_ids", "tests", "bugs", "field_count"}
+    assert kinds[1] >= {"group", "field", "mean", "share"} and "id" not in kinds[1]
+    assert kinds[2] >= {"id", "title", "values", "rejection_reason", "reported_at"} and "mean" not in kinds[2]
+
+
+async def test_questions_about_custom_fields_are_sent_to_the_custom_report(account: Account) -> None:
+    await account.sync()
+    for arguments in ({"metrics": ["mean"]}, {"metrics": ["bug_count"], "by": ["payment"]}):
+        with pytest.raises(BadInput, match="There is no") as caught:
+            await ask(account, "query_metrics", **arguments)
+        assert "custom_report" in caught.value.next_step
+
+
 async def test_groups_by_two_fields_add_up_to_all_bugs(account: Account) -> None:
     await account.sync()
     bugs = _bugs(account.world)
     asked = {"report_fields": ["Value of the basket"], "group_by": ["Would you buy again?", "status"]}
 
-    page = await ask(account, "summarize_custom_report", configuration_id=REPORT, **asked)
+    page = await ask(account, "custom_report", configuration_id=REPORT, **asked)
 
     wanted = Counter((_answers(bug).get("again") or "no answer", truth.status(bug)) for bug in bugs)
     assert page.group_by == ["again", "status"]
@@ -154,7 +201,7 @@ async def test_groups_by_two_fields_add_up_to_all_bugs(account: Account) -> None
 async def test_groups_by_words_and_by_any_kind_of_field(account: Account, word: str, value: Any) -> None:
     await account.sync()
     asked = {"report_fields": ["satisfaction"], "group_by": [word], "limit": 200}
-    page = await ask(account, "summarize_custom_report", configuration_id=REPORT, **asked)
+    page = await ask(account, "custom_report", configuration_id=REPORT, **asked)
 
     told = {record.group[0]: record.bugs for record in page.items}
     if word == "test":
@@ -181,8 +228,8 @@ async def test_filters_choose_the_same_bugs_in_the_summary_and_the_list(account:
     ]
     for filters, belongs in cases:
         wanted = {bug["id"] for bug in bugs if belongs(bug)}
-        summary = await ask(account, "summarize_custom_report", configuration_id=REPORT, **filters)
-        page = await ask(account, "list_custom_report_records", configuration_id=REPORT, limit=100, **filters)
+        summary = await ask(account, "custom_report", configuration_id=REPORT, **filters)
+        page = await ask(account, "custom_report", records=True, configuration_id=REPORT, limit=100, **filters)
         assert {item.id for item in page.items} == wanted, filters
         assert summary.bugs == page.total == len(wanted), filters
         assert page.period == summary.period
@@ -195,7 +242,7 @@ async def test_records_have_the_answers_newest_first_page_by_page(account: Accou
     seen: list[Any] = []
     cursor = None
     while not seen or cursor:
-        page = await ask(account, "list_custom_report_records", configuration_id=REPORT, limit=7, cursor=cursor)
+        page = await ask(account, "custom_report", records=True, configuration_id=REPORT, limit=7, cursor=cursor)
         seen += page.items
         cursor = page.next_cursor
     assert [item.id for item in seen] == sorted(bugs, reverse=True)
@@ -209,33 +256,33 @@ async def test_records_have_the_answers_newest_first_page_by_page(account: Accou
 async def test_the_summary_goes_on_where_a_page_ended(account: Account) -> None:
     await account.sync()
     asked: dict[str, Any] = {"configuration_id": REPORT, "group_by": ["payment", "test"]}
-    whole = await ask(account, "summarize_custom_report", **asked, limit=200)
+    whole = await ask(account, "custom_report", **asked, limit=200)
     parts: list[Any] = []
     cursor = None
     while not parts or (cursor and len(parts) < 200):
-        page = await ask(account, "summarize_custom_report", **asked, limit=9, cursor=cursor)
+        page = await ask(account, "custom_report", **asked, limit=9, cursor=cursor)
         parts += page.items
         cursor = page.next_cursor
     assert parts[:200] == whole.items[: len(parts)] and len(whole.items) > 9
     with pytest.raises(BadInput, match="cursor"):
-        await ask(account, "summarize_custom_report", configuration_id=REPORT, cursor=page.next_cursor or "W10")
+        await ask(account, "custom_report", configuration_id=REPORT, cursor=page.next_cursor or "W10")
 
 
 async def test_unknown_names_are_answered_with_the_nearest(account: Account) -> None:
     await account.sync()
     with pytest.raises(BadInput, match="report_fields: this report has no field 'satisfacton'") as caught:
-        await ask(account, "summarize_custom_report", configuration_id=REPORT, report_fields=["satisfacton"])
+        await ask(account, "custom_report", configuration_id=REPORT, report_fields=["satisfacton"])
     assert "Did you mean satisfaction" in caught.value.next_step
     with pytest.raises(BadInput, match="group_by: this report has no field 'prodct'") as caught:
-        await ask(account, "summarize_custom_report", configuration_id=REPORT, group_by=["prodct"])
+        await ask(account, "custom_report", configuration_id=REPORT, group_by=["prodct"])
     assert "product" in caught.value.next_step
     with pytest.raises(BadInput, match="group_by"):
-        await ask(account, "summarize_custom_report", configuration_id=REPORT, group_by=["test", "level", "status"])
-    for name in ("summarize_custom_report", "list_custom_report_records"):
+        await ask(account, "custom_report", configuration_id=REPORT, group_by=["test", "level", "status"])
+    for records in (False, True):
         with pytest.raises(NotFound, match="Custom report 99 is in no bug"):
-            await ask(account, name, configuration_id=99)
+            await ask(account, "custom_report", records=records, configuration_id=99)
         with pytest.raises(NotFound, match="Test 5 is not in the store"):
-            await ask(account, name, configuration_id=REPORT, test_ids=[5])
+            await ask(account, "custom_report", records=records, configuration_id=REPORT, test_ids=[5])
 
 
 async def test_reports_without_a_number_and_fields_that_come_twice(account: Account) -> None:
@@ -249,20 +296,20 @@ async def test_reports_without_a_number_and_fields_that_come_twice(account: Acco
     world.delete_bug(gone["id"])
     await account.sync()
 
-    page = await ask(account, "list_custom_reports")
-    summary = await ask(account, "summarize_custom_report", configuration_id=0, report_fields="Colour")
-    records = await ask(account, "list_custom_report_records", configuration_id=0)
+    page = await ask(account, "custom_report")
+    summary = await ask(account, "custom_report", configuration_id=0, report_fields="Colour")
+    records = await ask(account, "custom_report", records=True, configuration_id=0)
 
     assert [(report.id, report.bugs) for report in page.items] == [(0, 2), (REPORT, len(_bugs(world)) - 2)]
-    assert [field.key for field in page.fields][:2] == ["Colour", "unnamed"]
+    assert [field.key for field in page.report_fields][:2] == ["Colour", "unnamed"]
     [colour] = summary.items
     assert (colour.filled, colour.empty, colour.null, colour.distinct_values) == (1, 1, 0, 1)
     assert {item.id: item.values for item in records.items} == {
         first["id"]: {"Colour": "red", "unnamed": "4"},
         second["id"]: {"Colour": " "},
     }
-    begun = await ask(account, "list_custom_reports", limit=1)
-    later = await ask(account, "list_custom_reports", cursor=begun.next_cursor)
+    begun = await ask(account, "custom_report", limit=1)
+    later = await ask(account, "custom_report", cursor=begun.next_cursor)
     assert [report.id for report in later.items] == [REPORT]
 
 

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, update
 
 from testio_mcp.database.tables import ChangeLog, table_of
 from testio_mcp.operations.metrics.engine import measure
+from testio_mcp.operations.metrics.periods import Period, bounds
 from testio_mcp.operations.metrics.questions import Question
-from testio_mcp.operations.periods import Period, bounds
 from tests.conftest import SettingsFor
 from tests.operations.conftest import ask
 from tests.sync.conftest import Account

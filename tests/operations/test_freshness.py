@@ -155,9 +155,17 @@ async def test_a_test_that_is_archived_is_asked_for_once_more(account: Account) 
     await an_old_copy(account, refresh_budget_seconds=60)
     ending = next(row["id"] for row in await account.rows("test", status="locked"))
     account.world.update_test(ending, status="archived")
+    waiting, *others = account.world.bugs_of(ending)
+    for bug in others:
+        account.world.update_bug(bug["id"], status="accepted")
+    account.world.update_bug(waiting["id"], status="forwarded")
 
-    await answer(account, "list_bugs")
-    assert ending in asked_for(account)
+    for status in ("forwarded", "accepted"):  # as long as a bug waits, its test is asked for
+        account.sandbox.requests.clear()
+        account.world.update_bug(waiting["id"], status=status)
+        await answer(account, "list_bugs")
+        assert ending in asked_for(account)
+        await older(account, HOUR)
     for _ in range(2):
         await older(account, HOUR)
         account.sandbox.requests.clear()

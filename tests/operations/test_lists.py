@@ -86,16 +86,17 @@ async def test_filters_pick_what_they_say(account: Account) -> None:
 
 
 @pytest.mark.parametrize("sort", ["newest", "oldest"])
-async def test_a_contact_created_or_submitted_each_test_of_theirs(account: Account, sort: str) -> None:
+async def test_a_contact_created_each_test_of_theirs(account: Account, sort: str) -> None:
     await account.sync()
     tests = _tests(account)
-    people = {key: [_name(test[role]) for role in ("created_by", "submitted_by")] for key, test in tests.items()}
-    names = sorted({name for roles in people.values() for name in roles if name})
-    both = next(name for name in names if [name, name] in people.values())
+    creators = {key: _name(test["created_by"]) for key, test in tests.items()}
+    names = sorted({name for name in creators.values() if name})
+    submitters = {key: _name(test["submitted_by"]) for key, test in tests.items()}
+    submitted = next(name for key, name in submitters.items() if name and name != creators[key])
     ordered = [item.id for item in await _all_pages(account, sort=sort, limit=100)]
 
-    for wanted in ([both], names[:2], [both, *names[:2], both], ["Nobody"], [*names, *map(str, range(50))]):
-        expected = [test_id for test_id in ordered if {*people[test_id]} & {*wanted}]
+    for wanted in ([submitted], names[:2], [*names[:2], names[0]], ["Nobody"], [*names, *map(str, range(50))]):
+        expected = [test_id for test_id in ordered if creators[test_id] in wanted]
         for arguments in ({}, {"statuses": ["archived", "locked"]}):
             page = await ask(account, "list_tests", contacts=wanted, sort=sort, **arguments)
             found = await _all_pages(account, contacts=wanted, sort=sort, limit=2, **arguments)
@@ -170,16 +171,23 @@ def statements() -> Iterator[list[str]]:
 
 
 def asked(statements: list[str]) -> list[str]:
-    """Those that read, without the look at how fresh the copy is."""
+    """Those that read, without the looks at how fresh the copy is and by which build its derived data was made."""
     reads = [line for line in statements if line.startswith(("SELECT", "WITH"))]
     return [
         line
         for line in reads
-        if not line.startswith(("SELECT checkpoint.resource, count(", "SELECT sync_run.status"))
+        if not line.startswith(
+            ("SELECT checkpoint.resource, count(", "SELECT sync_run.status", "SELECT derived.name, derived.version")
+        )
     ]
 
 
+LOOKS = {"operating_system": 1, "untested_on": 4}
+"""What is read before the list: the values to fold, and for two kinds of device lines whether any has them."""
+
+
 async def test_a_list_takes_two_statements_at_most(statements: list[str], account: Account) -> None:
+    """One more for each filter whose values are folded: neither database folds them, so they are read first."""
     await account.sync()
     product = account.world.product_ids[0]
     calls: list[tuple[str, dict[str, Any]]] = [
@@ -192,14 +200,12 @@ async def test_a_list_takes_two_statements_at_most(statements: list[str], accoun
     ]
     lists = [op for op in operations().values() if op.name.startswith("list_") and op.name != "list_changes"]
 
-    report = (await ask(account, "list_custom_reports")).items[0].id
-    needed: dict[str, dict[str, Any]] = {"list_custom_report_records": {"configuration_id": report}}
-
-    for name, arguments in [*((op.name, needed.get(op.name, {})) for op in lists), *calls]:
+    for name, arguments in [*((op.name, {}) for op in lists), *calls]:
         statements.clear()
         await ask(account, name, **arguments)
         sent = asked(statements)
-        assert 1 <= len(sent) <= (3 if name == "list_problems" else 2), (name, sent)
+        looks = sum(count for filter_name, count in LOOKS.items() if filter_name in arguments)
+        assert 1 <= len(sent) <= (3 if name == "list_problems" else 2) + looks, (name, sent)
 
 
 async def test_what_is_not_there_is_said(account: Account) -> None:

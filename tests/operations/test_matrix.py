@@ -13,9 +13,10 @@ from sqlalchemy import Connection, update
 from testio_mcp.database.dialect import upsert
 from testio_mcp.database.tables import Execution, ExecutionDevice, Test, UserStory, table_of
 from testio_mcp.errors import BadInput, NotFound
-from testio_mcp.operations.cells import COLUMNS, OTHER, UNKNOWN
+from testio_mcp.operations.reports.cells import COLUMNS, OTHER, UNKNOWN
 from testio_mcp.sandbox import World
 from testio_mcp.sandbox.records_runs import execution_payload, runs_of
+from tests.operations import truth
 from tests.operations.conftest import NOW, ask
 from tests.sync.conftest import Account
 
@@ -23,7 +24,6 @@ _COPIED = frozenset({"features", "tests", "bugs", "metrics", "executions"})
 _ENDED = ("passed", "failed", "blocked")
 _WORDS = (*_ENDED, "not_tested")
 _PART = re.compile(r"(\d+) (passed|failed|blocked|not tested)")
-_NEVER = ("initialized", "waiting", "cancelled")
 
 
 class Run(NamedTuple):
@@ -59,7 +59,7 @@ def _runs(account: Account, product: int) -> list[Run]:
     world, found = account.world, []
     for test_id in world.test_ids(product):
         facts, test = world.test_facts(test_id), world.test(test_id)
-        if test["status"] in _NEVER:
+        if not truth.has_run(test):
             continue
         for run in runs_of(world, facts):
             told = execution_payload(world, facts, run)
@@ -153,7 +153,7 @@ async def test_more_columns_than_are_shown_are_one_more(filled: Account) -> None
     assert (len(shown), others.name, others.title) == (COLUMNS, OTHER, f"{len(tests) - COLUMNS} more")
     assert [column.id for column in shown] == sorted(tests, reverse=True)[:COLUMNS]
     assert shown[0].title == filled.world.test_title(filled.world.test_facts(shown[0].id))
-    assert page.scope == "tests that ran, all but cancelled, initialized, waiting"
+    assert page.scope == "tests that ran (started, and not initialized, waiting or cancelled)"
 
 
 @given(
@@ -364,4 +364,6 @@ async def test_wrong_questions_say_what_to_do(filled: Account) -> None:
     ):
         with pytest.raises(error, match=text):
             await ask(filled, "execution_matrix", **arguments)
-    assert (await ask(filled, "execution_matrix", product_id=second, test_id=test)).scope == f"test {test}"
+    page = await ask(filled, "execution_matrix", product_id=second, test_id=test)
+    assert not truth.has_run(filled.world.test(test))
+    assert (page.scope, page.totals.executions) == (f"test {test}, which did not run: nothing of it counts", 0)

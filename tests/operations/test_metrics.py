@@ -1,5 +1,6 @@
 """`query_metrics` against the account's truth and against what lists say of the same records."""
 
+import re
 from collections import Counter
 from datetime import date, timedelta
 from typing import Any
@@ -7,8 +8,9 @@ from typing import Any
 import pytest
 
 from testio_mcp.errors import BadInput, NotFound
+from testio_mcp.operations.metrics.definitions import DIMENSIONS, METRICS
 from testio_mcp.operations.metrics.query import MetricTable
-from testio_mcp.operations.metrics.words import DIMENSIONS, METRICS
+from testio_mcp.operations.registry import operations
 from testio_mcp.sandbox import World
 from tests.operations import truth
 from tests.operations.conftest import NOW, ask
@@ -33,10 +35,8 @@ def _rows(table: MetricTable) -> list[dict[str, Any]]:
 
 def _ran(world: World) -> list[truth.Payload]:
     """The bugs of tests that ran."""
-    statuses = {
-        test_id: test["status"] for pid in world.product_ids for test_id, test in truth.tests_of(world, pid).items()
-    }
-    return [bug for bug in truth.all_bugs(world) if statuses[bug["test"]["id"]] not in truth.NOT_RUN]
+    tests = {test_id: test for pid in world.product_ids for test_id, test in truth.tests_of(world, pid).items()}
+    return [bug for bug in truth.all_bugs(world) if truth.has_run(tests[bug["test"]["id"]])]
 
 
 async def test_numbers_are_those_of_the_account(account: Account) -> None:
@@ -90,15 +90,45 @@ async def test_every_bucket_of_a_period_is_there_with_its_days(account: Account)
 
     table = await _table(account, metrics="bug_count,rejection_rate", by="week", period="2001-01-29 to 2001-02-20")
 
-    assert [(row["week"], row["first"], row["last"]) for row in _rows(table)] == [
-        ("2001-W05", "2001-01-29", "2001-02-04"),
-        ("2001-W06", "2001-02-05", "2001-02-11"),
-        ("2001-W07", "2001-02-12", "2001-02-18"),
-        ("2001-W08", "2001-02-19", "2001-02-25"),
+    assert [(row["week"], row["first"], row["last"], row.get("is_partial")) for row in _rows(table)] == [
+        ("2001-W05", "2001-01-29", "2001-02-04", None),
+        ("2001-W06", "2001-02-05", "2001-02-11", None),
+        ("2001-W07", "2001-02-12", "2001-02-18", None),
+        ("2001-W08", "2001-02-19", "2001-02-20", True),
     ]
     assert {(row["bug_count"], row["rejection_rate"]) for row in _rows(table)} == {(0, None)}
     assert table.chart == "line"
     assert (table.period.first, table.period.last) == (date(2001, 1, 29), date(2001, 2, 20))
+
+
+async def test_the_days_of_a_bucket_are_those_in_the_period(account: Account) -> None:
+    await account.sync(only=EVERYTHING)
+
+    for by in ("week", "month", "quarter"):
+        table = await _table(account, metrics="bug_count", by=by, period="2001-02-07 to 2001-08-29")
+        rows = _rows(table)
+        assert (rows[0]["first"], rows[-1]["last"]) == ("2001-02-07", "2001-08-29")
+        assert [row.get("is_partial") for row in rows] == [True, *[None] * (len(rows) - 2), True]
+        days = [date.fromisoformat(row[end]) for row in rows for end in ("first", "last")]
+        assert all((later - day).days == 1 for day, later in zip(days[1::2], days[2::2], strict=False))
+    report = await ask(account, "quality_report", period="2001-02-07 to 2001-08-29", detail="full")
+    trend = next(section for section in report.sections if section.id == "trend").tables[0]
+    assert (trend.rows[0][1], trend.rows[-1][2]) == ("2001-02-07", "2001-08-29")
+    assert trend.note == "Only partly in the period: 2001-02, 2001-08."
+
+
+async def test_empty_groups_that_are_left_out_are_said(account: Account) -> None:
+    await account.sync(only=EVERYTHING)
+    arguments = {"metrics": "bug_count", "by": "tester,device,day", "sort": "day", "limit": 1000}
+
+    short = await _table(account, period="last 150 days", **arguments)
+    pairs = await _table(account, metrics="bug_count", by="tester,device", period="last 150 days")
+    assert short.groups == 150 * pairs.groups > 5_000
+    assert not any(note.startswith("Only groups with records") for note in short.notes)
+    assert {row["first"] for row in _rows(short)[: pairs.groups]} == {str((NOW - timedelta(days=149)).date())}
+    long = await _table(account, period="last 900 days", **arguments)
+    assert long.groups < 50_000
+    assert any(note.startswith("Only groups with records are listed and counted") for note in long.notes)
 
 
 async def test_a_period_is_compared_with_the_one_before(account: Account) -> None:
@@ -119,20 +149,142 @@ async def test_a_period_is_compared_with_the_one_before(account: Account) -> Non
     assert sum(row["bug_count_before"] for row in months) == then.totals["bug_count"]
 
 
-async def test_groups_come_in_the_order_asked_for(account: Account) -> None:
+async def test_a_leading_minus_sorts_highest_first(account: Account) -> None:
     await account.sync(only=EVERYTHING)
 
-    every = await _table(account, metrics="bug_count", by="tester", limit=1000)
+    async def by(split: str, sort: str) -> tuple[list[Any], str]:
+        table = await _table(account, metrics="bug_count", by=split, sort=sort, limit=1000)
+        return [row["bug_count" if sort.endswith("bug_count") else split] for row in _rows(table)], table.sort
+
+    most, most_said = await by("tester", "-bug_count")
+    least, least_said = await by("tester", "bug_count")
+    assert most == sorted(most, reverse=True) == least[::-1] != least
+    assert (most_said, least_said) == ("sorted by bug_count, highest first", "sorted by bug_count, lowest first")
+    highest = ["critical", "high", "low", "none"]
+    assert await by("severity", "-severity") == (highest, "sorted by severity, highest first")
+    assert await by("severity", "severity") == (highest[::-1], "sorted by severity, lowest first")
+    newest, said = await by("month", "-month")
+    assert newest == sorted(newest, reverse=True)
+    assert said == "sorted by month, newest first"
+    names, said = await by("tester", "tester")
+    known = [name for name in names if name is not None]
+    assert known == sorted(known, key=str.casefold)
+    assert said == "sorted by tester, A to Z"
+    assert (await by("tester", "-Tester"))[0] == known[::-1] + names[len(known) :]
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [("list_tests", "end_at"), ("list_bugs", "reported_at"), ("list_executions", "id"), ("list_features", "id")],
+)
+async def test_a_leading_minus_is_the_newest_first_in_lists(account: Account, name: str, column: str) -> None:
+    await account.sync(only=EVERYTHING)
+
+    async def ids(sort: str) -> list[int]:
+        return [item.id for item in (await ask(account, name, sort=sort, limit=100)).items]
+
+    assert await ids(f"-{column}") == await ids("newest") != []
+    if name != "list_features":
+        assert await ids(column) == await ids("Oldest") != await ids("newest")
+    with pytest.raises(BadInput, match="sort takes any of: "):
+        await ids("-size")
+
+
+async def test_without_sort_the_highest_come_first_and_times_in_their_order(account: Account) -> None:
+    await account.sync(only=EVERYTHING)
+
+    every = await _table(account, metrics="bug_count,test_count", by="tester", limit=1000)
     most = [row["bug_count"] for row in _rows(every)]
-    least = [
-        row["bug_count"] for row in _rows(await _table(account, metrics="bug_count", by="tester", sort="-bug_count"))
-    ]
-    assert most == sorted(most, reverse=True) != least
-    assert least == sorted(least)
-    levels = _rows(await _table(account, metrics="bug_count", by="severity", sort="severity"))
-    assert [row["severity"] for row in levels] == ["critical", "high", "low", "none"]
-    few = await _table(account, metrics="bug_count", by="tester", limit=3)
-    assert (len(few.items), few.groups) == (3, len(most))
+    assert most == sorted(most, reverse=True)
+    assert every.sort == "sorted by bug_count, highest first"
+    months = await _table(account, metrics="bug_count", by="product,month")
+    assert [row["first"] for row in _rows(months)] == sorted(row["first"] for row in _rows(months))
+    assert months.sort == "sorted by month, oldest first"
+
+
+@pytest.mark.parametrize("sort", ["-bug_count", "bug_count", "severity", "-tester", ""])
+async def test_a_tie_at_the_cut_is_said(account: Account, sort: str) -> None:
+    await account.sync(only=EVERYTHING)
+    arguments = {"metrics": "bug_count", "by": "tester,severity", "sort": sort}
+    every = _rows(await _table(account, **arguments, limit=1000))
+    column = sort.lstrip("-") or "bug_count"
+    seen = set()
+    for limit in range(1, len(every) + 2):
+        table = await _table(account, **arguments, limit=limit)
+        values = [row[column] for row in every]
+        last = values[min(limit, len(values)) - 1]
+        others = sum(1 for value in values[limit:] if value == last) if last is not None else 0
+        assert (table.groups, len(table.items)) == (len(every), min(limit, len(every)))
+        assert table.tied == others
+        assert len(table.notes) == bool(others)
+        seen.add(min(others, 2))
+    assert {0, 1, 2} == seen or column == "tester"
+
+
+async def test_a_tie_is_named_by_its_places(account: Account) -> None:
+    await account.sync(only=EVERYTHING)
+    table = await _table(account, metrics="bug_count", by="month,severity", limit=1, sort="severity")
+    said = r"The 2nd to \d+(st|nd|rd|th) have the same severity as the 1st, the last one shown\."
+    assert re.fullmatch(said, "".join(table.notes))
+
+
+@pytest.mark.parametrize("written", ["bug_count", "Bug Count", "BUG-COUNT", " bugcount "])
+async def test_names_match_however_they_are_written(account: Account, written: str) -> None:
+    await account.sync(only=EVERYTHING)
+    wanted = await _table(
+        account, metrics="bug_count", by="testing_type", filters="bug_status=rejected", sort="-bug_count"
+    )
+    table = await _table(
+        account, metrics=[written], by="Testing-Type", filters="Bug Status=rejected", sort=f"-{written.strip()}"
+    )
+    assert table == wanted
+
+
+@pytest.mark.parametrize(
+    ("metrics", "meant"),
+    [
+        ("bug_count", "bug_status"),
+        ("active_testers,bugs_per_test", "bug_status"),
+        ("test_count,review_rate", "bug_status"),
+        ("test_count", "test_status"),
+        ("pass_rate", "test_status"),
+        ("bug_count,executions", "test_status"),
+    ],
+)
+async def test_status_is_that_of_what_is_counted(account: Account, metrics: str, meant: str) -> None:
+    await account.sync(only=EVERYTHING)
+    value = "accepted" if meant == "bug_status" else "archived"
+    table = await _table(account, metrics=metrics, by="Status", filters=f"status={value}", sort="-status")
+    wanted = await _table(account, metrics=metrics, by=meant, filters=f"{meant}={value}", sort=f"-{meant}")
+    assert table.items == wanted.items != []
+    assert table.filters == {meant: value}
+    assert table.notes == [f"status was read as {meant}."]
+    assert wanted.notes == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "known"),
+    [
+        ({"metrics": "bug"}, METRICS),
+        ({"metrics": "bug_count", "by": "colour"}, DIMENSIONS),
+        ({"metrics": "bug_count", "filters": "sevrity=high"}, DIMENSIONS),
+        (
+            {"metrics": "bug_count,test_count", "by": "product", "sort": "bugs"},
+            ["bug_count", "test_count", "product"],
+        ),
+    ],
+)
+async def test_an_error_lists_all_valid_names(account: Account, arguments: dict[str, Any], known: Any) -> None:
+    with pytest.raises(BadInput) as refused:
+        await ask(account, "query_metrics", **arguments)
+    listed = refused.value.next_step.rpartition("Valid names: ")[2].partition(".")[0].split(", ")
+    assert sorted(listed) == sorted(known)
+
+
+def test_the_schema_lists_all_names() -> None:
+    properties = operations()["query_metrics"].input_schema["properties"]
+    assert properties["metrics"]["items"]["enum"] == list(METRICS)
+    assert properties["by"]["items"]["enum"] == list(DIMENSIONS)
 
 
 async def test_the_tests_behind_a_group_are_told(account: Account) -> None:
@@ -159,8 +311,11 @@ async def test_the_tests_behind_a_group_are_told(account: Account) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"metrics": "bug_cuont"}, r"no metric 'bug_cuont'. Did you mean bug_count"),
-        ({"metrics": "bug_count", "by": "sevrity"}, r"no dimension 'sevrity'. Did you mean severity"),
+        ({"metrics": "bug_cuont"}, r"no metric 'bug_cuont'. Did you mean bug_count\? Valid names: bug_count, "),
+        (
+            {"metrics": "bug_count", "by": "sevrity"},
+            r"no dimension 'sevrity'. Did you mean severity\? Valid names: severity, ",
+        ),
         ({"metrics": "executions", "by": "severity"}, r"executions cannot be split or filtered by severity"),
         ({"metrics": "bug_count", "by": "month,week"}, "Only one of day, week, month and quarter"),
         ({"metrics": "bug_count", "by": "product,kind,severity,known"}, "at most 3 dimensions"),
@@ -170,8 +325,11 @@ async def test_the_tests_behind_a_group_are_told(account: Account) -> None:
         ({"metrics": "bug_count", "filters": "month=2026-10"}, "month cannot be filtered. Say the time as a period"),
         ({"metrics": "pass_rate", "time": "report"}, "pass_rate cannot be asked by the time of report"),
         ({"metrics": "bug_count", "sort": "size"}, "no column to sort by 'size'"),
-        ({"metrics": "bug_count", "period": "next year"}, "period: 'next year' is none"),
-        ({"metrics": "bug_count", "compare": True}, "this period has no previous one"),
+        (
+            {"metrics": "bug_count", "period": "next year"},
+            "'next year' is not a period. Try 'last 30",
+        ),
+        ({"metrics": "bug_count", "compare": True}, "this one has no previous one"),
         ({"metrics": []}, "metric"),
     ],
 )

@@ -11,8 +11,8 @@ from testio_mcp.app import App
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.database.dialect import upsert
 from testio_mcp.database.tables import Product, Test, table_of
+from testio_mcp.domain import FAR_FUTURE
 from testio_mcp.operations.registry import operations
-from testio_mcp.sync.rows import FAR_FUTURE
 from tests.conftest import SettingsFor
 
 _FIRST = datetime(2026, 3, 1, tzinfo=UTC)

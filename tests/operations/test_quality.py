@@ -1,17 +1,17 @@
 """The quality report against metrics and lists: one number, wherever it is asked for."""
 
-import re
 from typing import Any
 
 import pytest
 
 from testio_mcp.errors import BadInput, NotFound
-from testio_mcp.operations.health import health_of
-from testio_mcp.operations.metrics.words import METRICS
+from testio_mcp.operations.metrics.definitions import METRICS
+from testio_mcp.operations.metrics.health import health_of
 from testio_mcp.reports.model import Figure, Report, Section
 from testio_mcp.reports.writers import FORMATS, write
 from testio_mcp.sandbox import World
 from tests.operations.conftest import NOW, ask
+from tests.support.links import check_report, follow_on
 from tests.sync.conftest import EVERYTHING, Account
 
 
@@ -35,13 +35,6 @@ def _figures(report: Report) -> dict[str, Figure]:
     return {figure.name: figure for section in report.sections for figure in section.figures}
 
 
-async def _answer(account: Account, query: str) -> Any:
-    """What the question behind a number gives."""
-    name, _, rest = query.partition(" ")
-    words = re.findall(r"(\w+)=('[^']*'|\S+)", rest)
-    return await ask(account, name, **{key: value.strip("'") for key, value in words})
-
-
 @pytest.mark.parametrize("period", ["last 90 days", "this year", "all time"])
 async def test_every_figure_is_what_its_question_gives(account: Account, period: str) -> None:
     await account.sync(only=EVERYTHING)
@@ -49,14 +42,8 @@ async def test_every_figure_is_what_its_question_gives(account: Account, period:
     report = await _report(account, period=period, product_ids=[account.world.product_ids[0]])
     figures = _figures(report)
     assert len(figures) > 14
-    for name, figure in figures.items():
-        assert figure.definition
-        assert figure.query
-        answer = await _answer(account, figure.query)
-        if figure.query.startswith("query_metrics"):
-            assert answer.totals[name] == figure.value, name
-        elif name.endswith(("_count", "_bugs")):
-            assert answer.total == figure.value, name
+    assert all(figure.definition and figure.link for figure in figures.values())
+    assert await check_report(report.model_dump(mode="json"), follow_on(account.app)) > 30
     asked = [name for name in figures if name in METRICS]
     measured = await ask(
         account,
@@ -68,11 +55,7 @@ async def test_every_figure_is_what_its_question_gives(account: Account, period:
     )
     for name in asked:
         assert figures[name].value == measured.totals[name], name
-        if figures["test_count"].previous:
-            assert figures[name].previous == measured.totals[f"{name}_before"], name
-        else:
-            assert figures[name].previous is None
-            assert not measured.totals.get("test_count_before")
+        assert figures[name].previous == measured.totals.get(f"{name}_before"), name
 
 
 async def test_tables_add_up_to_the_figures(account: Account) -> None:

@@ -1,6 +1,5 @@
 """Readiness against the account's payloads, and every rule against the question that shows what is behind it."""
 
-import shlex
 from collections import Counter, defaultdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -10,13 +9,14 @@ from sqlalchemy import Connection, delete
 
 from testio_mcp.database.tables import Checkpoint, table_of
 from testio_mcp.errors import BadInput, NotFound
-from testio_mcp.operations.readiness import DAYS, Readiness, RuleResult, outcome_of, said_limits
-from testio_mcp.operations.readiness_facts import FACTS
 from testio_mcp.operations.registry import operations
+from testio_mcp.operations.reports.readiness import DAYS, Readiness, RuleResult, outcome_of, said_limits
+from testio_mcp.operations.reports.readiness_facts import FACTS
 from testio_mcp.rules import READINESS, Limits
 from testio_mcp.sandbox import World
 from tests.operations import truth
 from tests.operations.conftest import NOW, ask
+from tests.support.links import check_rules, follow_on
 from tests.sync.conftest import EVERYTHING, Account
 
 _SINCE = NOW.date() - timedelta(days=DAYS - 1)
@@ -47,8 +47,7 @@ def _ran(account: Account, product_id: int, since: date | None = None) -> dict[i
     return {
         test_id: test
         for test_id, test in tests.items()
-        if test["status"] not in truth.NOT_RUN
-        and (since is None or ((end := truth.moment(test["end_at"])) and end.date() >= since))
+        if truth.has_run(test) and (since is None or ((end := truth.moment(test["end_at"])) and end.date() >= since))
     }
 
 
@@ -124,24 +123,6 @@ async def test_rules_measure_what_the_account_holds(account: Account) -> None:
     assert wanted["min_tests"], "there is something to judge"
 
 
-async def _shown(account: Account, rule: RuleResult) -> Any:
-    """The number that the question behind a rule tells."""
-    name, *arguments = shlex.split(rule.see)
-    answer = await ask(account, name, **{key: value for key, _, value in (each.partition("=") for each in arguments)})
-    if rule.rule == "max_rejection_rate":
-        others = {key: value for key, _, value in (each.partition("=") for each in arguments) if key != "statuses"}
-        return truth.of(answer.total, (await ask(account, name, **others)).total)
-    if name != "query_metrics":
-        return answer.total
-    rows: list[dict[str, Any]] = [row.root for row in answer.items]
-    if rule.rule == "max_unpassed_stories":
-        return sum(not row["passed"] and row["failed"] + row["blocked"] > 0 for row in rows if row["user_story"])
-    if rule.rule == "min_review_rate":
-        decided = sum(row["bug_count"] for row in rows if row["bug_status"] in ("accepted", "rejected"))
-        return truth.of(decided, answer.totals["bug_count"])
-    return next(iter(answer.totals.values()))
-
-
 @pytest.mark.parametrize("how", ["usual", "period", "tests", "both"])
 async def test_every_rule_names_the_question_that_shows_its_number(account: Account, how: str) -> None:
     _liven(account)
@@ -155,14 +136,8 @@ async def test_every_rule_names_the_question_that_shows_its_number(account: Acco
         "both": {"test_ids": tests[:9], "period": "last 200 days"},
     }
     found = await ask(account, "readiness", product_id=product, rules=_ALL_RULES, **scopes[how])
-    about = {
-        "max_age_hours",
-        "max_running_tests" if how != "usual" else "",
-        "max_due_in_72_hours" if how != "usual" else "",
-    }
+    assert await check_rules(found.model_dump(mode="json"), follow_on(account.app)) > 10
     for rule in found.rules:
-        if rule.rule not in about:
-            assert await _shown(account, rule) == rule.value, rule
         if isinstance(rule.value, int) and rule.rule != "max_age_hours":
             assert len(rule.ids) == min(5, rule.value), rule
 

@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from testio_mcp.operations.regressions import Regression, regressions
+from testio_mcp.operations.work.regressions import Regression, find_regressions
 from testio_mcp.sandbox import World
 from testio_mcp.sandbox.fixes import found_again
 from tests.operations import truth
@@ -24,7 +24,7 @@ def world() -> World:
 
 
 async def _regressions(account: Account, **asked: Any) -> list[Regression]:
-    return await account.store.read(lambda conn: regressions(conn, **asked))
+    return await account.store.read(lambda conn: find_regressions(conn, **asked))
 
 
 async def _mark_as_fixed(account: Account, bug_id: int) -> None:
@@ -41,12 +41,17 @@ def _report(world: World, test_id: int, feature_id: int, title: str = TITLE, **f
     return int(world.add_bug(test_id, **{**about, "test_feature": None, "app_section": None, **fields})["id"])
 
 
+def _running(world: World, product_id: int) -> dict[str, Any]:
+    """A test that has started by the moment of the copy, however far the account's own clock has gone on."""
+    return world.add_test(product_id, status="running", start_at=(NOW - timedelta(hours=5)).isoformat())
+
+
 @pytest.fixture
 async def fixed(account: Account) -> int:
     """A bug of the copy that was marked as fixed since it was first copied; a day has passed then."""
     await account.sync()
     product = account.world.product_ids[0]
-    test = account.world.add_test(product, status="running")["id"]
+    test = _running(account.world, product)["id"]
     feature = next(iter(account.world.product_state(product).features))
     reported = (NOW - timedelta(hours=3)).isoformat()
     bug = _report(account.world, test, feature, status="accepted", reported_at=reported)
@@ -68,7 +73,7 @@ async def test_a_similar_bug_reported_after_the_mark_is_a_regression(account: Ac
     world = account.world
     old = world.bug(fixed)
     product, feature = old["product"]["id"], old["feature"]["id"]
-    test = world.add_test(product, status="running")["id"]
+    test = _running(world, product)["id"]
     again = _report(world, test, feature, f"[Shop] {TITLE} again")
     await account.sync()
 
@@ -90,7 +95,7 @@ async def test_a_similar_bug_reported_after_the_mark_is_a_regression(account: Ac
 async def test_the_end_of_the_test_decides_on_the_period(account: Account, fixed: int) -> None:
     world = account.world
     old = world.bug(fixed)
-    test = world.add_test(old["product"]["id"], status="running")
+    test = _running(world, old["product"]["id"])
     again = _report(world, test["id"], old["feature"]["id"])
     await account.sync()
     end = truth.moment(test["end_at"])
@@ -108,7 +113,7 @@ async def test_what_is_no_regression(account: Account, fixed: int) -> None:
     old = world.bug(fixed)
     product, feature = old["product"]["id"], old["feature"]["id"]
     other = next(key for key in world.product_state(product).features if key != feature)
-    test = world.add_test(product, status="running")["id"]
+    test = _running(world, product)["id"]
     _report(world, test, other)
     _report(world, test, feature, "Order summary is cut off on small screens", actual_result="Half of it is missing.")
     _report(world, test, feature, status="rejected")
@@ -131,7 +136,7 @@ async def test_one_that_was_fixed_when_it_was_first_copied(account: Account) -> 
     world = account.world
     product = world.product_ids[0]
     feature = next(iter(world.product_state(product).features))
-    first, second = (world.add_test(product, status="running")["id"] for _ in range(2))
+    first, second = (_running(world, product)["id"] for _ in range(2))
     times = [(NOW - timedelta(hours=hours)).isoformat() for hours in (4, 3, 2, 1)]
     _report(world, second, feature, reported_at=times[0])
     old = _report(world, first, feature, status="accepted", fixed=True, reported_at=times[1])
@@ -147,13 +152,13 @@ async def test_one_that_was_fixed_when_it_was_first_copied(account: Account) -> 
 async def test_the_last_reports_come_first_and_each_once(account: Account, fixed: int) -> None:
     world = account.world
     old = world.bug(fixed)
-    test = world.add_test(old["product"]["id"], status="running")["id"]
+    test = _running(world, old["product"]["id"])["id"]
     twin = _report(world, test, old["feature"]["id"], status="accepted")
     await account.sync()
     await _mark_as_fixed(account, twin)
     await account.sync()
     world.advance(days=1, new_tests=0)
-    later = _report(world, world.add_test(old["product"]["id"], status="running")["id"], old["feature"]["id"])
+    later = _report(world, _running(world, old["product"]["id"])["id"], old["feature"]["id"])
     await account.sync()
 
     found = [one for one in await _regressions(account, limit=1_000) if one.fixed_bug_id in (fixed, twin)]

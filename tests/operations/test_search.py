@@ -13,7 +13,7 @@ from testio_mcp.database.search_query import read_query
 from testio_mcp.database.words import words_of
 from testio_mcp.errors import BadInput, NotFound
 from testio_mcp.operations.arguments import is_storable
-from testio_mcp.operations.search import snippet
+from testio_mcp.operations.work.search import snippet
 from tests.operations.conftest import ask
 from tests.sync.conftest import Account
 

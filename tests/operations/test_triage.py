@@ -13,12 +13,13 @@ from testio_mcp.api.words import severity_of
 from testio_mcp.database.dialect import upsert
 from testio_mcp.database.tables import Bug, table_of
 from testio_mcp.errors import BadInput, NotFound
-from testio_mcp.operations.duplicates import LIKELY, combined, likeness, title_words, words_of
-from testio_mcp.operations.listing import COUNTED
-from testio_mcp.operations.triage import LastComment, TriageItem
+from testio_mcp.operations.lists.listing import COUNTED
+from testio_mcp.operations.work.duplicates import LIKELY, combine_likeness, compute_likeness, split_title, split_words
+from testio_mcp.operations.work.triage import LastComment, TriageItem
 from tests.operations.conftest import ask
 from tests.operations.test_lists import asked
 from tests.operations.test_lists import statements as statements
+from tests.operations.truth import has_run
 from tests.sync.conftest import Account
 
 _FAR = datetime(9999, 12, 31, tzinfo=UTC)
@@ -111,14 +112,14 @@ async def test_the_clock_starts_with_the_end_of_the_test(filled: Account) -> Non
         end = ends[item.id]
         assert item.test_end_at == end
         if end is None or end > after:
-            assert (item.auto_accept_at, item.hours_left, item.is_overdue) == (None, None, False)
+            assert (item.auto_accept_at, item.hours_left, item.overdue) == (None, None, False)
             kinds["running"] += 1
             continue
         due = end + _GRACE
         assert item.auto_accept_at == due
         assert item.hours_left in {(due - now) // timedelta(hours=1) for now in (before, after)}
-        assert item.is_overdue == (item.hours_left is not None and item.hours_left < 0)
-        kinds["overdue" if item.is_overdue else "due"] += 1
+        assert item.overdue == (item.hours_left is not None and item.hours_left < 0)
+        kinds["overdue" if item.overdue else "due"] += 1
     assert len(kinds) == 3
 
 
@@ -264,13 +265,13 @@ _TEXTS = st.text(max_size=60)
 
 @given(one=_TEXTS, other=_TEXTS)
 def test_likeness_is_a_share_and_the_same_both_ways(one: str, other: str) -> None:
-    words, more = words_of(one), title_words(other)
+    words, more = split_words(one), split_title(other)
 
-    assert 0 <= likeness(words, more) == likeness(more, words) <= 1
-    assert likeness(words, words) == (1 if words else 0)
-    assert (likeness(words, more) == 1) == (bool(words) and words == more)
-    assert 0 <= combined(likeness(words, more), likeness(more, words)) <= 1
-    assert combined(1, 1) == pytest.approx(1)
+    assert 0 <= compute_likeness(words, more) == compute_likeness(more, words) <= 1
+    assert compute_likeness(words, words) == (1 if words else 0)
+    assert (compute_likeness(words, more) == 1) == (bool(words) and words == more)
+    assert 0 <= combine_likeness(compute_likeness(words, more), compute_likeness(more, words)) <= 1
+    assert combine_likeness(1, 1) == pytest.approx(1)
 
 
 async def test_what_is_gone_waits_for_nothing(filled: Account) -> None:
@@ -294,7 +295,7 @@ async def test_accepted_bugs_without_an_export_are_told_by_product(filled: Accou
             expected.setdefault(fact["product_id"], []).append(fact)
     assert len(expected) == 2
 
-    page = await ask(filled, "triage_queue", limit=1)
+    page = await ask(filled, "triage_queue", limit=1, include_backlog=True)
 
     told = {line.product_id: line for line in page.export_backlog}
     for product_id, facts in expected.items():
@@ -305,7 +306,7 @@ async def test_accepted_bugs_without_an_export_are_told_by_product(filled: Accou
     assert told == {}
     assert [line.bugs for line in page.export_backlog] == sorted(map(len, expected.values()), reverse=True)
     assert page.summary.not_exported == sum(map(len, expected.values()))
-    one = await ask(filled, "triage_queue", product_id=filled.world.product_ids[1])
+    one = await ask(filled, "triage_queue", product_id=filled.world.product_ids[1], include_backlog=True)
     assert [line.product_id for line in one.export_backlog] == [filled.world.product_ids[1]]
 
 
@@ -319,7 +320,7 @@ async def test_a_long_backlog_is_counted_up_to_a_limit(account: Account) -> None
     bugs = [{"id": 10**12 + number, **about, **kept} for number in range(COUNTED + 1)]
 
     await account.store.write(lambda conn: upsert(conn, table_of(Bug), bugs))
-    page = await ask(account, "triage_queue", product_id=product)
+    page = await ask(account, "triage_queue", product_id=product, include_backlog=True)
 
     (line,) = page.export_backlog
     assert (line.bugs, line.is_capped, page.summary.not_exported_is_capped) == (COUNTED, True, True)
@@ -327,7 +328,7 @@ async def test_a_long_backlog_is_counted_up_to_a_limit(account: Account) -> None
 
 
 async def test_nothing_waits_in_an_empty_store(account: Account) -> None:
-    page = await ask(account, "triage_queue")
+    page = await ask(account, "triage_queue", include_backlog=True)
 
     assert (page.items, page.total, page.export_backlog, page.as_of) == ([], 0, [], None)
     assert (page.summary.questions, page.summary.overdue, page.summary.not_exported) == (0, 0, 0)
@@ -350,6 +351,52 @@ async def test_a_page_takes_a_handful_of_statements(statements: list[str], accou
 
     for limit in (1, 100):
         statements.clear()
-        page = await ask(account, "triage_queue", limit=limit)
+        page = await ask(account, "triage_queue", limit=limit, include_backlog=True)
         assert len(page.items) == min(limit, page.total)
         assert 1 <= len(asked(statements)) <= 6, statements
+
+
+async def test_the_export_backlog_comes_on_request(filled: Account) -> None:
+    page = await ask(filled, "triage_queue")
+
+    assert page.export_backlog == []
+    assert page.summary.not_exported is None
+    assert (await ask(filled, "triage_queue", include_backlog=True)).summary.not_exported > 0
+
+
+@pytest.mark.parametrize("overdue", [True, False])
+async def test_the_queue_by_due_time_with_or_without_what_is_overdue(filled: Account, overdue: bool) -> None:
+    world, late = filled.world, datetime.now(UTC) - _GRACE
+    tests = world.test_ids(world.product_ids[0])
+    older, newer = [test for test in tests if world.visible_bugs(world.test_facts(test))][:2]
+    ended = 12 if overdue else 6
+    for test, days, severity in ((older, ended, "low"), (newer, ended - 1, "critical")):
+        world.update_test(test, status="locked", end_at=(datetime.now(UTC) - timedelta(days=days)).isoformat())
+        world.add_bug(test, severity=severity)
+    await filled.sync()
+    expected = _waiting(filled, lambda fact: ((fact["end"] or _FAR) < late) == overdue)
+    by_due = sorted(expected, key=lambda fact: (fact["end"] or _FAR, _rank(fact), fact["id"]))
+    assert by_due != expected
+
+    for limit_of_page in (3, 100):
+        items = await _queue(filled, overdue=overdue, order="due", limit=limit_of_page)
+        assert [item.id for item in items] == [fact["id"] for fact in by_due]
+    page = await ask(filled, "triage_queue", overdue=overdue, total_only=True)
+    assert (page.items, page.total, page.summary.overdue) == ([], len(expected), len(expected) if overdue else 0)
+
+
+async def test_the_queue_of_tests_and_of_the_days_on_which_they_ended(filled: Account) -> None:
+    ends = sorted({fact["end"].date() for fact in _waiting(filled) if fact["end"]})
+    first, last = ends[1], ends[-2]
+    tests = sorted({fact["test_id"] for fact in _waiting(filled)})[:3]
+    chosen: list[tuple[dict[str, Any], Callable[[Fact], bool]]] = [
+        ({"end_from": first, "end_to": last}, lambda fact: fact["end"] and first <= fact["end"].date() <= last),
+        ({"end_from": first}, lambda fact: fact["end"] and first <= fact["end"].date()),
+        ({"test_ids": tests}, lambda fact: fact["test_id"] in tests),
+        ({"exclude_test_ids": tests}, lambda fact: fact["test_id"] not in tests),
+        ({"scope": "ran"}, lambda fact: has_run(filled.world.test(fact["test_id"]))),
+    ]
+    for arguments, choose in chosen:
+        expected = [fact["id"] for fact in _waiting(filled, choose)]
+        assert len(expected) > 0
+        assert [item.id for item in await _queue(filled, limit=4, **arguments)] == expected, arguments

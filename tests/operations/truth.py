@@ -30,6 +30,12 @@ def executions(world: World) -> list[Payload]:
     return [execution_payload(world, fact, run) for fact in facts for run in runs_of(world, fact)]
 
 
+def has_run(test: Payload) -> bool:
+    """Whether a test ran: it has started, and its status does not deny it."""
+    start = moment(test["start_at"])
+    return test["status"] not in NOT_RUN and (start is None or start <= datetime.now(UTC))
+
+
 def status(bug: Payload) -> str:
     told = str(bug["status"])
     if told == "accepted" and bug.get("auto_accepted"):

@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 
+from testio_mcp.reports.links import link
 from testio_mcp.reports.model import (
     Cell,
     Chart,
@@ -37,6 +38,16 @@ HOSTILE = (
     "{{ 7 * 7 }} {% raw %} ${7*7} %s {0}",
     "_x0041_ & \"quotes\" 'single'",
 )
+# What spreadsheets, editors and converters trim or never show before the sign of a formula.
+LEADS = (
+    *("", " ", "   ", "\t", "\n", "\r\n", "\v", "\f", "\x85", "\x00", "\x1b", "\x1f", "\x7f", "\x9f"),
+    *("\xa0", "\u2000", "\u2007", "\u200a", "\u202f", "\u205f", "\u3000", "\u1680", "\u2028", "\u2029", "\u2800"),
+    *("\u200b", "\u200c", "\u200d", "\u200e", "\u200f", "\u2060", "\u2064", "\ufeff", "\ufffe", "\xad", "\u180e"),
+    *("\u034f", "\u3164", "\ufe0f", "\u061c", "\u202e", "\u2066", "\U000e0041", "\ue000", "\u0301", "\ufffd"),
+    *('"', '""', ' \u200b\xa0\t"'),
+)  # fmt: skip
+SIGNS = ("=1+1", "+1", "-1", "@SUM(A1)", "=cmd|' /C calc'!A0", "＝1", "＋1", "－1", "＠A1", "﹦1")
+FORMULAS = tuple(lead + sign for lead in LEADS for sign in SIGNS)
 MONTHS = [f"{2025 + at // 12}-{at % 12 + 1:02}" for at in range(24)]
 HEALTHS: tuple[Health | None, ...] = ("good", "warning", "critical", None)
 
@@ -74,9 +85,13 @@ def _summary() -> Section:
             Finding(
                 health="critical",
                 text="41.2% of the accepted bugs were accepted by the clock, up from 28.5%: nobody decided in time.",
-                query="list_bugs --status auto_accepted --period 2026-Q3",
+                link=link("list_bugs", statuses=["auto_accepted"], end_from="2026-07-01", end_to="2026-09-30"),
             ),
-            Finding(health="warning", text="The rejection rate rose to 22.8%.", query="list_bugs --status rejected"),
+            Finding(
+                health="warning",
+                text="The rejection rate rose to 22.8%.",
+                link=link("list_bugs", statuses=["rejected"]),
+            ),
             Finding(health="good", text="92.1% of the executions passed."),
             Finding(text="The most bugs were found in “Transfers”, 96 of 412."),
         ],
@@ -93,7 +108,7 @@ def _counts() -> list[Figure]:
             value=412,
             previous=381,
             definition="Distinct bugs.",
-            query="list_bugs --period 2026-Q3",
+            link=link("list_bugs", end_from="2026-07-01", end_to="2026-09-30"),
         ),
         Figure(
             name="bugs_per_test",
@@ -120,7 +135,7 @@ def _rates() -> list[Figure]:
 
     rejection = rate("rejection_rate", "Rejection rate", 0.228, 0.19, "Rejected bugs of all bugs.")
     rejection.health, rejection.threshold = "warning", "Warning from 20%, critical from 35%."
-    rejection.query = "list_bugs --status rejected --period 2026-Q3"
+    rejection.link = link("list_bugs", statuses=["rejected"], end_from="2026-07-01", end_to="2026-09-30")
     clock = rate("auto_acceptance_rate", "Accepted by the clock", 0.412, 0.285, "By the clock of all accepted bugs.")
     clock.health, clock.threshold = "critical", "Warning from 20%, critical from 40%."
     passed = rate("pass_rate", "Pass rate", 0.921, 0.921, "Passed of all executions that came to an end.")
@@ -217,7 +232,7 @@ def _records() -> Section:
         columns=COLUMNS,
         rows=rows,
         note="340 more bugs are left out: list_bugs shows all.",
-        query="list_bugs --status open",
+        link=link("list_bugs", statuses=["open"]),
     )
     text = "The ones that the clock accepts next come first."
     return Section(id="records", title="Bugs that wait for a decision", text=text, tables=[table])
@@ -226,12 +241,15 @@ def _records() -> Section:
 def _edges() -> Section:
     label, code, image, markup = HOSTILE[13], HOSTILE[0], HOSTILE[2], HOSTILE[3]
     odd = Figure(name="odd", label=label, unit="count", value=10**9, previous=-5, definition=code)
-    odd.query, odd.threshold = image, markup
+    odd.link, odd.threshold = link("list_bugs", text=image), markup
     return Section(
         id="edges",
         title="<b>Hostile</b> & odd: [*/\\?:] text",
         text="".join(f"{text}\n" for text in HOSTILE[:6]),
-        findings=[Finding(health=HEALTHS[at % 4], text=text, query=text) for at, text in enumerate(HOSTILE)],
+        findings=[
+            Finding(health=HEALTHS[at % 4], text=text, link=link("list_bugs", text=text))
+            for at, text in enumerate(HOSTILE)
+        ],
         figures=[
             odd,
             Figure(name="tiny", label="Tiny share", unit="share", value=0.0001, definition=HOSTILE[10]),
@@ -265,7 +283,7 @@ def _odd_tables() -> list[Table]:
             columns=hostile,
             rows=[[text, at] for at, text in enumerate(HOSTILE)],
             note=HOSTILE[2],
-            query=HOSTILE[5],
+            link=link("list_bugs", text=HOSTILE[5]),
         ),
         Table(title="No records", columns=[Column(key="a", label="A"), Column(key="b", label="A")], rows=[]),
         Table(title="Odd cells", columns=odd, rows=cells),

@@ -16,11 +16,12 @@ from markdown_it import MarkdownIt
 from pydantic import ValidationError
 
 from testio_mcp.errors import BadInput
+from testio_mcp.reports.links import Link
 from testio_mcp.reports.model import Chart, Column, Definition, Report, Series, Table
 from testio_mcp.reports.words import moment, number, zone_of
 from testio_mcp.reports.writers import FORMATS, format_of, write
 from testio_mcp.texts import visible
-from tests.reports.sample import HOSTILE, sample
+from tests.reports.sample import FORMULAS, HOSTILE, sample
 
 HIDDEN = "\u202e\u202c\u2066\u2069\u200b\ufeff\u00ad\x07\x00\r\u2028"
 REPORT = sample()
@@ -123,11 +124,15 @@ class _Tags(HTMLParser):
         self.tags.add(tag)
 
 
+def _text_of(link: Link) -> str:
+    return str(link.arguments.get("text", link))
+
+
 def test_markdown_is_headings_lists_and_tables_and_nothing_else() -> None:
     rendered = (
         MarkdownIt("commonmark", {"html": True})
         .enable(["table", "strikethrough"])
-        .render(write(REPORT, "md").decode())
+        .render(write(REPORT, "md", _text_of).decode())
     )
     found = _Tags()
     found.feed(rendered)
@@ -169,6 +174,18 @@ def test_archive_holds_every_table_and_the_three_lists() -> None:
     figures = list(csv.DictReader(io.StringIO(files["figures.csv"])))
     assert [figure["value"] for figure in figures if figure["name"] == "story_coverage"] == [""]
     assert [figure["previous"] for figure in figures if figure["name"] == "odd"] == ["-5"], "numbers stay numbers"
+
+
+def test_no_text_of_an_archive_is_a_formula_whatever_stands_before_its_sign() -> None:
+    columns = [Column(key="text", label="=Text"), Column(key="number", label="Number", kind="count")]
+    table = Table(title="Formulas", columns=columns, rows=[[text, -1] for text in FORMULAS])
+    section = REPORT.sections[2].model_copy(update={"tables": [table]})
+    files = _unpacked(write(REPORT.model_copy(update={"sections": [section]}), "zip"))
+    heading, *rows = csv.reader(io.StringIO(files["tables/records-1-formulas.csv"]))
+    assert heading == ["'=Text", "Number"]
+    assert len(rows) == len(FORMULAS)
+    assert [ascii(text) for text, _ in rows if not text.startswith("'")] == []
+    assert {number for _, number in rows} == {"-1"}
 
 
 def test_archive_is_as_old_as_the_report() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from openpyxl import load_workbook
 
-from testio_mcp.reports.model import Section
+from testio_mcp.reports.model import Column, Section, Table
 from testio_mcp.reports.writers import write
-from testio_mcp.texts import is_formula
-from tests.reports.sample import HOSTILE, sample
+from testio_mcp.texts import is_formula, visible
+from tests.reports.sample import FORMULAS, HOSTILE, sample
 
 pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")
 
@@ -94,6 +94,17 @@ def test_no_text_is_a_formula_or_a_link(book: Any) -> None:
                 assert cell.quotePrefix, "it stays a text when somebody edits it"
     assert hostile > 8
     assert book.defined_names == {}
+
+
+def test_a_text_stays_one_whatever_stands_before_the_sign_of_a_formula() -> None:
+    report = sample()
+    table = Table(title="Formulas", columns=[Column(key="text", label="=Text")], rows=[[text] for text in FORMULAS])
+    report.sections = [report.sections[2].model_copy(update={"tables": [table]})]
+    sheet = _read(write(report, "xlsx")).worksheets[1]
+    wanted = {visible(text) for text in FORMULAS}
+    cells = [cell for cell in _cells(sheet) if cell.value in wanted]
+    assert {cell.value for cell in cells} == wanted
+    assert [ascii(cell.value) for cell in cells if cell.data_type == "f" or not cell.quotePrefix] == []
 
 
 def test_texts_come_back_as_they_were(book: Any) -> None:

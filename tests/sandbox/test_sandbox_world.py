@@ -103,12 +103,29 @@ def test_dates_are_relative_to_the_present() -> None:
     assert abs(World().now - datetime.now(UTC)) < timedelta(minutes=5)
 
 
-def test_a_rejection_shows_as_a_comment_that_begins_with_the_reason() -> None:
-    world = World(products=2, now=NOW)
+def test_rejections_are_written_in_many_forms() -> None:
+    world = World(products=4, tests_per_product=60, now=NOW)
     openings = tuple(reason["default_comment"] for reason in REJECT_REASONS)
-    rejected = [bug for record in everything(world) for bug in [record] if bug.get("status") == "rejected"]
-    assert rejected
-    assert all(bug["comments"][-1]["body"].startswith(openings) for bug in rejected)
+    rejected = [bug for bug in everything(world) if bug.get("status") == "rejected"]
+    decisions = [[comment["body"] for comment in bug["comments"]] for bug in rejected]
+    assert all(decisions)
+
+    plain = sum(any(text.startswith(openings) for text in texts) for texts in decisions)
+    last = sum(texts[-1].startswith(openings) for texts in decisions)
+    unrecognised = sum(world.rejection_reason(bug["id"]) == "unrecognised" for bug in rejected)
+    told = sum("rejection_reason" in bug for bug in rejected)
+
+    assert 0.2 < plain / len(rejected) < 0.7
+    assert last < plain, "some are followed by more comments"
+    assert 0 < unrecognised < 0.15 * len(rejected)
+    assert 0 < told < 0.2 * len(rejected)
+
+
+def test_the_bugs_of_some_accounts_say_the_reason() -> None:
+    world = World(products=2, now=NOW, tells_reasons=True)
+    names = {reason["name"] for reason in REJECT_REASONS} | {reason["key"] for reason in REJECT_REASONS}
+    rejected = [bug for bug in everything(world) if bug.get("status") == "rejected"]
+    assert rejected and all(bug["rejection_reason"] in names for bug in rejected)
 
 
 def test_some_decided_bugs_are_fixed_and_some_of_those_come_back_in_a_later_test() -> None:

@@ -50,11 +50,22 @@ class CopiedAccount(Account):
 
 def _identity(world: World) -> tuple[object, ...]:
     plan = world.plan
-    return (world.seed, world.quirks, world.clock, tuple(world.product_ids), plan.tests, plan.bugs_per_test)
+    return (
+        world.seed,
+        world.quirks,
+        world.tells_reasons,
+        world.clock,
+        tuple(world.product_ids),
+        plan.tests,
+        plan.bugs_per_test,
+    )
 
 
 def _is_untouched(world: World) -> bool:
-    changes = (world.test_changes, world.bug_changes, world.gone_tests, world.gone_bugs, world.moved_tests)
+    changes = (
+        *(world.test_changes, world.bug_changes, world.gone_tests, world.gone_bugs, world.moved_tests),
+        *(world.run_changes, world.gone_runs),
+    )
     return not any((*changes, world.added_bugs, world.made))
 
 
@@ -87,6 +98,9 @@ async def _restore(store: PersistentCache, copy: _Copy) -> None:
         async with driver.transaction():
             await driver.execute("SET LOCAL session_replication_role = replica")
             for name, rows in copy.tables.items():
+                await driver.execute(
+                    f'DELETE FROM "{SCHEMA}"."{name}"'
+                )  # a new store holds versions of what is derived
                 await driver.copy_to_table(name, schema_name=SCHEMA, source=io.BytesIO(rows), format="binary")
             for name, value in copy.sequences.items():
                 await driver.execute(f"SELECT setval('{SCHEMA}.{name}', {value})")

@@ -12,7 +12,7 @@ import pytest
 from testio_mcp.app import open_app
 from testio_mcp.sandbox import World, serve_sandbox
 from testio_mcp.settings import Settings
-from testio_mcp.surfaces.cli import run
+from testio_mcp.surfaces.cli.main import run
 from testio_mcp.sync.engine import SyncOptions, run_sync
 from testio_mcp.sync.progress import silent
 from tests.support.canary import holders
@@ -41,8 +41,8 @@ class Copy:
 
     @property
     def environment(self) -> dict[str, str]:
-        """How a program is told to answer from it."""
-        return {"TESTIO_DB_PATH": str(self.path)}
+        """How a program is told to answer from it as it is: there is no API behind it to refresh it from."""
+        return {"TESTIO_DB_PATH": str(self.path), "TESTIO_REFRESH_AFTER_MINUTES": "0"}
 
 
 # A bug with a feature that has user stories, and what belongs to it.
@@ -56,9 +56,7 @@ WHERE bug.author_id IS NOT NULL GROUP BY bug.id ORDER BY bug.id DESC LIMIT 1
 async def _synced(path: Path, token: str) -> Copy:
     world = World(seed=5, products=2, tests_per_product=60, bugs_per_test=2)
     async with serve_sandbox(world, token=token) as sandbox:
-        settings = Settings(
-            customer_api_base_url=sandbox.url, customer_api_token=sandbox.token, db_path=path, _env_file=None
-        )
+        settings = Settings(customer_api_base_url=sandbox.url, customer_api_token=sandbox.token, db_path=path)
         async with open_app(settings) as app:
             await run_sync(app, SyncOptions(), silent)
             found = await app.store.read(lambda conn: conn.exec_driver_sql(_KNOWN).one())

@@ -45,10 +45,10 @@ from testio_mcp.app import App
 from testio_mcp.errors import BadInput
 from testio_mcp.operations.registry import Operation
 from testio_mcp.surfaces.account import Account
-from testio_mcp.surfaces.http import serve_http
+from testio_mcp.surfaces.http.server import serve_http
 from testio_mcp.surfaces.logs import log_to_stderr
-from testio_mcp.surfaces.mcp import TestioServer
-from testio_mcp.surfaces.tools import Toolbox
+from testio_mcp.surfaces.mcp.server import TestioServer
+from testio_mcp.surfaces.mcp.tools import Toolbox
 from testio_mcp.sync.progress import Progress, Report, silent
 
 _PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg=="

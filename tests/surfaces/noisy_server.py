@@ -14,8 +14,8 @@ from testio_mcp.app import App
 from testio_mcp.operations.registry import Operation
 from testio_mcp.surfaces.account import Account
 from testio_mcp.surfaces.logs import log_to_stderr
-from testio_mcp.surfaces.stdio import StdioServer
-from testio_mcp.surfaces.tools import Toolbox
+from testio_mcp.surfaces.mcp.stdio import StdioServer
+from testio_mcp.surfaces.mcp.tools import Toolbox
 
 NOISE = "a dependency talks"
 

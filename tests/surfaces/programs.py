@@ -36,12 +36,24 @@ def whole(environment: Environment) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "LANG": "C.UTF-8", **python, **environment}
 
 
-async def command(environment: Environment, *arguments: str, cwd: Path) -> Finished:
-    """Run the program to its end, with stdout and stderr piped."""
+INITIALIZE: dict[str, Any] = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    },
+}
+"""The first message of a client that speaks a revision with sessions."""
+
+
+async def run_words(environment: Environment, *words: str, cwd: Path) -> tuple[int, bytes, bytes]:
+    """Run any program to its end, with exactly this environment: its exit code, stdout and stderr."""
     process = await asyncio.create_subprocess_exec(
-        *PROGRAM,
-        *arguments,
-        env=whole(environment),
+        *words,
+        env=environment,
         cwd=cwd,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -49,7 +61,13 @@ async def command(environment: Environment, *arguments: str, cwd: Path) -> Finis
     )
     out, err = await process.communicate()
     assert process.returncode is not None
-    return Finished(process.returncode, out.decode(), err.decode())
+    return process.returncode, out, err
+
+
+async def command(environment: Environment, *arguments: str, cwd: Path) -> Finished:
+    """Run the program to its end, with stdout and stderr piped."""
+    code, out, err = await run_words(whole(environment), *PROGRAM, *arguments, cwd=cwd)
+    return Finished(code, out.decode(), err.decode())
 
 
 @asynccontextmanager

@@ -276,6 +276,31 @@ async def test_a_digest_that_cannot_be_posted_is_an_error(synced: Copy, tmp_path
 
 
 @pytest.mark.parametrize(
+    ("kind", "body", "said"),
+    [
+        ("text/plain", "\n Channel\u202e is  archived\nat line 4 of hook.rb", ': "Channel is archived"'),
+        ("application/json", '{"ok": false}', ": \"{'ok': false}\""),
+        ("text/plain", "got " + _SECRET, ': "got ***"'),
+        ("text/plain", "y" * 900, f': "{"y" * 159}…"'),
+        ("text/html", "<h1>Sign in</h1>", ""),
+        ("text/plain", "", ""),
+    ],
+)
+async def test_the_first_line_of_a_receivers_answer_is_repeated(
+    synced: Copy, tmp_path: Path, cli: Cli, kind: str, body: str, said: str
+) -> None:
+    shutil.copy(synced.path, tmp_path / "store.db")
+    async with scripted(respond(400, body.encode(), content_type=kind)) as receiver:
+        environment = {
+            "TESTIO_DB_PATH": str(tmp_path / "store.db"),
+            **_hook(receiver),
+            "TESTIO_ALERT_WEBHOOK_SECRET": _SECRET,
+        }
+        ended = await cli(environment, "digest", "--to", "webhook")
+    assert ended.err.startswith(f"The webhook answered 400{said}. Check TESTIO_ALERT_WEBHOOK"), ended.err
+
+
+@pytest.mark.parametrize(
     "address", ["http://example.org/hook-secret", "https://u:hook-secret@example.org/", "hook-secret"]
 )
 async def test_an_address_that_is_not_safe_is_refused(address: str, tmp_path: Path, cli: Cli) -> None:

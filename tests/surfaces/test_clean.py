@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testio_mcp.surfaces.clean import FIELD_CHARACTERS, clean, cleaned, shown
+from testio_mcp.surfaces.mcp.clean import FIELD_CHARACTERS, clean, cleaned, shown
 from tests.surfaces.payloads import PAYLOADS, faults_of
 
 _PIECES = (

@@ -7,17 +7,21 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from html import escape
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 from rich.cells import cell_len
 from rich.console import Console
 
 from testio_mcp.operations.registry import operations
-from testio_mcp.surfaces.columns import known_columns
-from testio_mcp.surfaces.exports import comma_separated, markdown, tab_separated
-from testio_mcp.surfaces.terminal import show_record
+from testio_mcp.surfaces.cli.columns import known_columns
+from testio_mcp.surfaces.cli.exports import comma_separated, markdown, tab_separated
+from testio_mcp.surfaces.cli.terminal import show_record
+from testio_mcp.texts import is_formula
+from tests.reports.sample import FORMULAS
 from tests.surfaces.conftest import Cli, Copy
 from tests.surfaces.programs import PROGRAM, whole
 from tests.surfaces.test_cli import on_terminal
@@ -79,27 +83,74 @@ def test_chosen_columns_are_all_there() -> None:
     assert row.index("auto_accepted") < row.index("critical") < row.index("2026-11-22 10:11")
 
 
-def test_formulas_of_strangers_stay_text() -> None:
-    nasty = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "=cmd|' /C calc'!A0", "a=1", "1-1", ""]
-    answer = {"items": [{"id": -5, "rate": -0.5, "text": text, "known": True} for text in nasty]}
-    rows = list(csv.DictReader(io.StringIO(comma_separated(answer))))
-    assert [row["text"] for row in rows] == [
-        "'=1+1", "'+1", "'-1", "'@SUM(A1)", " =1", " =1", "'=cmd|' /C calc'!A0", "a=1", "1-1", "",
-    ]  # fmt: skip
+HARMLESS = ("a=1", "1-1", "", "  text", "\u200btext", "#tag", "(−5)", "'=1", "a, -1", "x: @y")
+
+
+@pytest.mark.parametrize("write", [comma_separated, tab_separated], ids=["csv", "tsv"])
+def test_formulas_of_strangers_stay_text(write: Callable[[Mapping[str, object]], str]) -> None:
+    nasty = [*FORMULAS, "a;=1", "a; @b", "a;\xa0+1"]
+    answer = {"items": [{"id": -5, "rate": -0.5, "text": text, "known": True} for text in (*nasty, *HARMLESS)]}
+    if write is comma_separated:
+        rows = list(csv.DictReader(io.StringIO(write(answer))))
+    else:
+        rows = list(csv.DictReader(io.StringIO(write(answer)), delimiter="\t", quoting=csv.QUOTE_NONE))
+    assert len(rows) == len(answer["items"])
+    live = [ascii(row["text"]) for row in rows[: len(nasty)] if row["text"][:1] != "'" and ";" not in row["text"]]
+    assert live == []
+    assert [row["text"] for row in rows[len(nasty) - 3 : len(nasty)]] == ["a;'=1", "a; '@b", "a;\xa0'+1"]
+    assert [row["text"] for row in rows[len(nasty) :]] == list(HARMLESS)
     assert {(row["id"], row["rate"], row["known"]) for row in rows} == {("-5", "-0.5", "true")}
-    assert comma_separated({"items": [{"=a": 1}]}).startswith("'=a")
+    assert write({"items": [{"=a": 1}]}).startswith("'=a")
+
+
+def test_a_record_as_text_holds_no_formula_either() -> None:
+    detail = {
+        "id": 1,
+        "goal": "one\n=1+1\n \u200b@x",
+        "parts": [{"name": "\xa0=1"}, {"name": "-2"}],
+        "-3": [{"a": 1}],
+    }
+    lines = tab_separated(detail).splitlines()
+    assert "  '=1+1" in lines
+    assert [line for line in lines if is_formula(line.strip()) and not line.startswith("-3:")] == []
+    assert "'\xa0=1" in lines
 
 
 def test_markdown_is_a_table_whatever_the_text() -> None:
     nasty = "a|b\n![x](https://evil.example/?q) <img src=x> `c` *d* \\| end"
     lines = markdown({"items": [{"id": 1, "text": nasty}, {"id": 2, "text": None}]}).splitlines()
     assert lines[:2] == ["| id | text |", "| --- | --- |"]
-    assert lines[2] == (r"| 1 | a\|b !\[x\](https://evil.example/?q) \<img src=x\> \`c\` \*d\* \\\| end |")
+    assert lines[2] == (r"| 1 | a\|b \!\[x\](https\://evil\.example/?q) \<img src=x\> \`c\` \*d\* \\\| end |")
     assert lines[3] == "| 2 |  |"
     detail = markdown({"id": 1, "counts": {"open": 2}, "nothing": None, "parts": [{"name": "x|y"}]})
     assert "| counts.open | 2 |" in detail
     assert "## parts\n\n| name |\n| --- |\n| x\\|y |" in detail
     assert "nothing" not in detail
+
+
+LINKS = (
+    "https://evil.example/?q", "see http://evil.example.", "HTTPS://EVIL.example", "www.evil.example", "ftp://a.b/c",
+    "mailto:a@evil.example", "javascript:alert(1)", "//evil.example/x", "evil.example/x", "x_https://evil.example",
+    "[a](https://evil.example)", "<https://evil.example>", "![i](//evil.example/i.png)", "[r]: https://evil.example",
+    "@everyone", "#123", "# head", "- [ ] item", "+ item", "1. one", "=== x", "~~gone~~", "_a_ __b__", "&lt;b&gt;",
+    "$a$", "a | b", "`c`", "https\u200b://evil.example", "`https://evil.example",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", LINKS)
+@pytest.mark.parametrize("shape", ["page", "detail", "heading"])
+def test_markdown_has_no_live_link_and_shows_what_was_written(text: str, shape: str) -> None:
+    answer: dict[str, Mapping[str, object]] = {
+        "page": {"items": [{"id": 1, "text": text}]},
+        "detail": {"id": 1, "text": text, "parts": [{"name": text}]},
+        "heading": {"items": [{"id": 1, f"Counts {text}": 2}]},
+    }
+    written = markdown(answer[shape])
+    html = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(written)
+    assert not re.search(r"<(a|img|code|em|strong|s|b|h1|li|del)\b", html)
+    assert escape(" ".join(text.split()), quote=False).replace('"', "&quot;") in html
+    bare = re.search(r"(?i)[a-z][a-z0-9+.-]*:(?=[^\s|])|www\.|[\w-]\.[a-z]{2}", written.replace("|", " | "))
+    assert bare is None, bare
 
 
 def test_chosen_columns_keep_their_order_and_stay_when_empty() -> None:

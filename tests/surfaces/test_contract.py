@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from mcp.client import Client
 
 from testio_mcp.operations.registry import Operation, operations
 from testio_mcp.sandbox import World, serve_sandbox
-from testio_mcp.surfaces.clean import cleaned
+from testio_mcp.surfaces.mcp.clean import cleaned
+from testio_mcp.surfaces.mcp.plain import requested_columns, says_nothing
 from tests.surfaces.conftest import Cli, Copy
 from tests.surfaces.programs import HttpServer, http_server, rest, stdio, tool_call, words
 
@@ -23,17 +25,37 @@ QUESTIONS = [
 ]
 
 
-def without_nothing(value: Any) -> Any:
-    """The form of MCP's structured content, in which nothing is said by silence; a page says that it is empty."""
+def without_nothing(value: Any, requested: Container[str] = ()) -> Any:
+    """The form of MCP's structured content, in which nothing is said by silence; a page says that it is empty.
+
+    What was asked for of its records is there also when it is empty.
+    """
+    if isinstance(value, dict) and "items" in value:
+        requested = requested_columns(value)
+        items = [
+            {key: item for key, item in record.items() if key in requested and item is None} | without_nothing(record)
+            for record in value["items"]
+        ]
+        return without_nothing({key: item for key, item in value.items() if key != "items"}) | {"items": items}
     if isinstance(value, dict):
         kept = {key: without_nothing(item) for key, item in value.items()}
-        return {key: item for key, item in kept.items() if key == "items" or item not in (None, "", [], {})}
+        return {key: item for key, item in kept.items() if key == "arguments" or not says_nothing(key, item)}
     return [without_nothing(item) for item in value] if isinstance(value, list) else value
 
 
 def lasting(answer: dict[str, Any]) -> dict[str, Any]:
-    """An answer without the moment at which it was made."""
-    return {name: value for name, value in answer.items() if name != "generated_at"}
+    """An answer without what passes: its moment, the open sessions, and the addresses that REST gives to links."""
+    passing = ("generated_at", "mcp_sessions")
+    kept: dict[str, Any] = without_urls({name: value for name, value in answer.items() if name not in passing})
+    return kept
+
+
+def without_urls(value: Any) -> Any:
+    """An answer without the addresses of its links."""
+    if isinstance(value, dict):
+        is_link = value.keys() == {"operation", "arguments", "url"}
+        return {name: without_urls(item) for name, item in value.items() if not (is_link and name == "url")}
+    return [without_urls(item) for item in value] if isinstance(value, list) else value
 
 
 def test_every_operation_has_an_example_and_says_what_it_is_for() -> None:

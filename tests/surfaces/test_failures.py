@@ -15,7 +15,7 @@ import pytest
 from testio_mcp.database import mounts
 from testio_mcp.operations.registry import operations
 from testio_mcp.sandbox import World, serve_sandbox
-from testio_mcp.surfaces.signatures import in_commands
+from testio_mcp.surfaces.operation_names import in_commands, in_routes
 from tests.surfaces.conftest import Cli, Copy
 from tests.surfaces.programs import command, http_server, rest, stdio, text_of, tool_call, words
 
@@ -37,7 +37,7 @@ CALLS = [
     Case("get_test", {"test_id": 2**64}, "test_id: ", 422, 2),
     Case("list_tests", {"statuses": ["frob"]}, "running, locked", 422, 2),
     Case("list_tests", {"limit": 1000}, "1 to 100", 422, 2),
-    Case("list_tests", {"end_from": "31.12.2025"}, "YYYY-MM-DD", 422, 2),
+    Case("list_tests", {"end_from": "31.12.2025"}, "is not a date such as 2026-11-22", 422, 2),
     Case("list_tests", {"cursor": "bm9uc2Vuc2U"}, "cursor: is not one that this list gave.", 422, 2),
     Case("list_tests", {"product_id": 1}, "Product 1 is not in the store. list_products shows the ids.", 404, 1),
     Case("sync_data", {}, "TESTIO_CUSTOMER_API_TOKEN", 503, 1),
@@ -63,9 +63,9 @@ async def everywhere(environment: dict[str, str], cases: list[Case], folder: Pat
             assert case.said in text
             assert "\n" not in text
             said_over_rest = f"{error['message']} {error['next_step']}"
-            assert on_the_line.err == in_commands(said_over_rest) + "\n"
-            # A query string holds text where a tool's arguments hold a number.
-            assert text.replace('"', "") == said_over_rest.replace('"', "")
+            # A query string and a command line hold text where a tool's arguments hold a number.
+            assert on_the_line.err.replace('"', "") == in_commands(text).replace('"', "") + "\n"
+            assert said_over_rest.replace('"', "") == in_routes(text).replace('"', "")
             assert (on_the_line.code, on_the_line.out) == (case.exit_code, "")
             assert "Traceback" not in on_the_line.err
     assert "Traceback" not in server.log.read_text()
@@ -179,7 +179,7 @@ async def test_settings_that_cannot_be(tmp_path: Path, cli: Cli) -> None:
         ended = await cli(environment, *arguments)
         assert ended.code == 2
         assert ended.err == text_of(over_mcp) + "\n"
-    assert "customer_api_base_url" in text_of(over_mcp)
+    assert "TESTIO_CUSTOMER_API_BASE_URL: must start with https://" in text_of(over_mcp)
     assert "canary-password" not in text_of(over_mcp)
 
 

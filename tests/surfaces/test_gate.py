@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from testio_mcp.surfaces.release_gate import FAILED, UNDECIDED
+from testio_mcp.surfaces.cli.release_gate import FAILED, UNDECIDED
 from tests.surfaces.conftest import Cli, Copy
 from tests.surfaces.programs import command
 

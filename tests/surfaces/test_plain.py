@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from testio_mcp.surfaces.budget import REPLY_BYTES, fitting, shortened, size
-from testio_mcp.surfaces.plain import table, text, tsv
-from testio_mcp.surfaces.signatures import flags
-from testio_mcp.surfaces.terminal import show_record
+from testio_mcp.operations.links import option_names
+from testio_mcp.surfaces.cli.terminal import show_record
+from testio_mcp.surfaces.mcp.budget import REPLY_BYTES, fitting, shortened, size
+from testio_mcp.surfaces.mcp.plain import table, text, tsv
 
 
 def test_a_table_has_a_column_for_what_has_a_value() -> None:
@@ -20,6 +20,36 @@ def test_a_table_has_a_column_for_what_has_a_value() -> None:
     )
     assert columns == ["id", "b.x"]
     assert rows == [[1, 0], [2, 3]]
+
+
+def test_a_constant_column_goes_into_a_line_above() -> None:
+    records = [{"id": n, "title": "Same", "product": "Shop", "known": False, "capped": None} for n in (1, 2)]
+    assert text({"items": records}) == "in all rows: product Shop, known false\nid\ttitle\n1\tSame\n2\tSame"
+    assert text({"items": records}, {"product", "capped"}).splitlines()[:2] == [
+        "in all rows: known false",
+        "id\ttitle\tproduct\tcapped",
+    ]
+    assert text({"items": records[:1]}) == "id\ttitle\tproduct\tknown\n1\tSame\tShop\tfalse"
+    assert text({"items": [{"a": 1}, {"a": 1}]}) == "a\n1\n1"
+
+
+@pytest.mark.parametrize(
+    ("period", "said"),
+    [
+        ({"words": "all time", "first": None, "last": None}, "all time"),
+        (
+            {"words": "this quarter", "first": "2026-10-01", "last": "2026-11-30", "days": 61, "is_to_date": True},
+            "this quarter (2026-10-01 to 2026-11-30, to date)",
+        ),
+        (
+            {"words": "2026-10-01 to 2026-10-31", "first": "2026-10-01", "last": "2026-10-31"},
+            "2026-10-01 to 2026-10-31",
+        ),
+        ({"words": "since 2026-10-01", "first": "2026-10-01", "last": None}, "since 2026-10-01"),
+    ],
+)
+def test_a_period_is_said_once(period: dict[str, Any], said: str) -> None:
+    assert text({"period": period}) == f"period: {said}"
 
 
 def test_a_cell_never_breaks_its_table() -> None:
@@ -90,4 +120,4 @@ def test_what_fits_is_left_alone() -> None:
     ],
 )
 def test_options_have_the_names_that_people_guess(name: str, is_list: bool, found: list[str]) -> None:
-    assert flags(name, is_list=is_list) == found
+    assert option_names(name, is_list=is_list) == found

@@ -13,9 +13,9 @@ from mcp_types import INVALID_PARAMS, GetPromptResult, PromptReference
 
 from testio_mcp.operations.registry import operations
 from testio_mcp.settings import ToolSettings
-from testio_mcp.surfaces.prompts import prompt, prompts
-from testio_mcp.surfaces.recipes import RECIPES
-from testio_mcp.surfaces.tools import Toolbox
+from testio_mcp.surfaces.mcp.prompts import prompt, prompts
+from testio_mcp.surfaces.mcp.recipes import RECIPES
+from testio_mcp.surfaces.mcp.tools import Toolbox
 from tests.surfaces.conftest import Copy
 from tests.surfaces.programs import Era, HttpServer, http_server, stdio
 
@@ -41,13 +41,13 @@ def calls(text: str) -> Iterator[tuple[str, dict[str, object]]]:
 
 
 def box(**settings: str) -> Toolbox:
-    return Toolbox(ToolSettings(_env_file=None, **settings))  # type: ignore[arg-type]
+    return Toolbox(ToolSettings(**settings))
 
 
 def assert_can_be_called(toolbox: Toolbox, tool: str, arguments: dict[str, object]) -> None:
     assert tool in toolbox.tools
     numbers = {name: 1 if str(value).startswith("<") else value for name, value in arguments.items()}
-    operation, given = toolbox.asked(tool, numbers if tool == "get" else arguments)
+    operation, given, _ = toolbox.resolve_call(tool, numbers if tool == "get" else arguments)
     ids = json.loads(json.dumps(given).replace('"<product id>"', "1").replace("<product id>", "1"))
     filled = {name: "words" if str(value).startswith("<") else value for name, value in ids.items()}
     operation.arguments.model_validate(filled)
@@ -130,7 +130,7 @@ def test_every_recipe_takes_an_open_period(name: str, period: str) -> None:
             {"prodct": "1"},
             "prodct: there is no such argument. Valid arguments are: product, period.",
         ),
-        ("weekly_digest", {"period": "soon"}, "period: 'soon' is none. Say it as 'last 30 days', 'this quarter',"),
+        ("weekly_digest", {"period": "soon"}, "'soon' is not a period. Try 'last 30 days', 'this quarter',"),
         ("triage_session", {"limit": "many"}, "limit: 'many' is not a number from 1 to 50."),
         ("prepare_meeting", {"audience": "cats"}, "audience: 'cats' is not one of its words. It takes: customer, "),
         ("prepare_meeting", {"product": "x" * 201}, "product: it is longer than 200 characters."),

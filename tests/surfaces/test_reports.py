@@ -15,10 +15,9 @@ from openpyxl import load_workbook
 
 from testio_mcp.operations.registry import operations
 from testio_mcp.reports.model import Report
-from testio_mcp.surfaces.budget import REPLY_BYTES, size
+from testio_mcp.surfaces.mcp.budget import REPLY_BYTES, size
+from testio_mcp.surfaces.mcp.report_replies import reply
 from testio_mcp.surfaces.report_files import file_name, is_report
-from testio_mcp.surfaces.report_replies import reply
-from testio_mcp.surfaces.signatures import command_of
 from tests.reports.sample import HOSTILE, sample
 from tests.surfaces.conftest import Cli, Copy
 from tests.surfaces.programs import command, http_server, stdio, text_of
@@ -116,16 +115,6 @@ async def test_every_command_that_a_printed_report_shows_can_be_run(synced: Copy
             assert ended.code == 0, f"{line}: {ended.err}"
 
 
-def test_what_is_no_question_of_ours_stays_as_it_is() -> None:
-    for text in ("", "unknown_thing a=1", "list_bugs text='open quote", "`rm -rf /`; echo"):
-        assert command_of(text) == text
-    told = "query_metrics metrics=bug_count filters=product=7 severity=critical period='2026-01-01 to 2026-02-01'"
-    assert command_of(told) == (
-        "testio-mcp metrics bug_count --filters product=7 --filters severity=critical "
-        "--period '2026-01-01 to 2026-02-01'"
-    )
-
-
 async def test_a_terminal_shows_tables_and_no_markup(synced: Copy, tmp_path: Path) -> None:
     seen = await on_terminal(synced.environment, "report", "quality", cwd=tmp_path, width=100)
     assert "Quality of all products" in seen
@@ -202,7 +191,7 @@ async def test_pages_travel_compressed_and_what_is_compressed_already_does_not(w
         assert "content-encoding" not in packed.headers
 
 
-@pytest.mark.parametrize("query", ["format=pdf", "format=html&format=md", "format=%00", "format=HTML"])
+@pytest.mark.parametrize("query", ["format=pdf", "format=html&format=md", "format=%00"])
 async def test_kinds_that_there_are_not_are_named(web: httpx2.AsyncClient, query: str) -> None:
     answer = await web.get(f"{QUALITY}&{query}")
     assert_problem(answer, 422, "bad_input")
@@ -295,7 +284,7 @@ def test_a_reply_holds_a_report_of_any_size() -> None:
             for table in section.tables
         ]
         grown = small.sections[0].model_copy(update={"id": "grown", "tables": tables * (1 + factor // 20)})
-        told = reply(small.model_copy(update={"sections": [*small.sections, grown]}).model_dump(mode="json"))
+        told = reply(small.model_copy(update={"sections": [*small.sections, grown]}).model_dump(mode="json"), "a way")
         assert told.structured_content is not None
         assert size(told.structured_content) <= REPLY_BYTES
         assert len(text_of(told).encode()) <= REPLY_BYTES + 1024
@@ -304,7 +293,7 @@ def test_a_reply_holds_a_report_of_any_size() -> None:
         assert "notice" in told.structured_content or factor == 1
         assert HOSTILE[0] not in text_of(told)
         assert "<img" not in text_of(told)
-    assert "save_report writes all of it to a file" in text_of(told)
+    assert "no charts; a way." in text_of(told)
 
 
 def test_file_names_are_safe_whatever_the_title_is() -> None:

@@ -110,7 +110,7 @@ async def test_a_client_that_has_the_newest_answer_still_keeps_the_copy_fresh(ow
             await connection.execute("UPDATE checkpoint SET completed_at = '2020-01-01T00:00:00.000000Z'")
             await connection.execute("UPDATE sync_run SET started_at = '2020-01-01T00:00:00.000000Z'")
             await connection.commit()
-        with http_server(environment, tmp_path) as server:
+        with http_server({**environment, "TESTIO_REFRESH_AFTER_MINUTES": "60"}, tmp_path) as server:
             async with httpx2.AsyncClient(base_url=server.url, trust_env=False, timeout=60) as web:
                 new = await web.get("/api/products", headers={"If-None-Match": old.headers["etag"]})
         assert new.status_code == 200
@@ -152,7 +152,6 @@ async def test_head_is_get_without_the_body(web: httpx2.AsyncClient) -> None:
         ("/api/tests?frob=1", "frob: there is no such argument."),
         ("/api/tests?limit=1&limit=2", "limit: "),
         ("/api/tests?sort=newest&sort=newest", "sort: "),
-        ("/api/tests?cursor=", "cursor: it is empty."),
         ("/api/tests?end_to=0", "end_to: "),
         ("/api/tests?end_from=20260101", "end_from: "),
         ("/api/tests/{test_id}?test_id=1", "test_id: it is given twice."),

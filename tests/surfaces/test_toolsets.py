@@ -10,7 +10,7 @@ from mcp.client import Client
 from testio_mcp.errors import BadInput
 from testio_mcp.operations.registry import operations
 from testio_mcp.settings import ToolSettings
-from testio_mcp.surfaces.tools import Toolbox
+from testio_mcp.surfaces.mcp.tools import Toolbox
 from tests.surfaces.conftest import Cli, Copy
 from tests.surfaces.programs import command, http_server, stdio, text_of
 
@@ -19,7 +19,7 @@ KINDS = [operation.about for operation in operations().values() if operation.abo
 
 
 def box(**settings: object) -> Toolbox:
-    return Toolbox(ToolSettings(_env_file=None, **settings))  # type: ignore[arg-type]
+    return Toolbox(ToolSettings(**settings))
 
 
 def in_order(names: set[str]) -> list[str]:
@@ -38,7 +38,7 @@ def test_all_reaches_every_operation() -> None:
     assert list(everything.operations) == list(operations())
     for name, operation in operations().items():
         arguments = {"kind": operation.about, "id": 1} if operation.about else {}
-        assert everything.asked("get" if operation.about else name, arguments)[0] is operation
+        assert everything.resolve_call("get" if operation.about else name, arguments)[0] is operation
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,12 @@ def test_settings_choose(settings: dict[str, object], kept: set[str] | None) -> 
 def test_get_takes_the_kinds_that_are_chosen_and_no_others() -> None:
     few = box(tools="get_test,list_products")
     assert few.tools["get"].input_schema["properties"]["kind"] == {
-        "description": "Any of these.",
         "enum": ["test"],
         "type": "string",
     }
     assert list(few.tools) == ["list_products", "get"]
     with pytest.raises(BadInput, match=r"^kind: \"product\" is not one of its words\. kind takes any of: test\.$"):
-        few.asked("get", {"kind": "product", "id": 1})
+        few.resolve_call("get", {"kind": "product", "id": 1})
 
 
 @pytest.mark.parametrize(
@@ -82,10 +81,10 @@ def test_get_takes_the_kinds_that_are_chosen_and_no_others() -> None:
     [
         (
             {"toolsets": "catalog,frob"},
-            "TESTIO_TOOLSETS: there is no 'frob'. It takes any of: all, default, catalog,",
+            "TESTIO_TOOLSETS: there is no 'frob'. It takes any of: 'all', 'default', 'catalog',",
         ),
-        ({"tools": "list_bugz"}, "TESTIO_TOOLS: there is no 'list_bugz'. It takes any of: list_products,"),
-        ({"exclude_tools": "x"}, "TESTIO_EXCLUDE_TOOLS: there is no 'x'. It takes any of: list_products,"),
+        ({"tools": "list_bugz"}, "TESTIO_TOOLS: there is no 'list_bugz'. It takes any of: 'list_products',"),
+        ({"exclude_tools": "x"}, "TESTIO_EXCLUDE_TOOLS: there is no 'x'. It takes any of: 'list_products',"),
         ({"tools": "sync_data", "read_only": True}, "The settings leave no tool."),
     ],
 )
@@ -113,7 +112,9 @@ async def test_a_wrong_name_ends_the_start_in_one_line(
     environment = {"TESTIO_DB_PATH": str(tmp_path / "s.db"), **variables}
     ended = await command(environment, *options, cwd=tmp_path)
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err.startswith("TESTIO_TOOLSETS: there is no 'nothing'. It takes any of: all, default, catalog")
+    assert ended.err.startswith(
+        "TESTIO_TOOLSETS: there is no 'nothing'. It takes any of: 'all', 'default', 'catalog'"
+    )
     assert len(ended.err.splitlines()) == 1
 
 
@@ -126,14 +127,17 @@ async def test_options_environment_and_file_choose_alike(synced: Copy, tmp_path:
     for variables, options, folder in (
         ({}, by_option, tmp_path),
         (by_variable, (), tmp_path),
-        ({}, (), tmp_path / "here"),
+        ({}, ("--env-file", ".env"), tmp_path / "here"),
+        ({"TESTIO_ENV_FILE": ".env"}, (), tmp_path / "here"),
         ({"TESTIO_TOOLS": "sync_data"}, ("--tools", "list_tests,get_status"), tmp_path),
     ):
         async with stdio({**synced.environment, **variables}, folder, options=options) as client:
             assert [tool.name for tool in (await client.list_tools()).tools] == wanted
             refused = await client.call_tool("sync_data")
         assert refused.is_error
-        assert "This server leaves it out" in text_of(refused)
+        is_read_only = options != ("--tools", "list_tests,get_status")
+        why = "This server is read-only." if is_read_only else "The configuration of this server leaves it out."
+        assert f"There is no tool 'sync_data'. {why} The tools are: " in text_of(refused)
     with http_server(synced.environment, tmp_path, *by_option) as server:
         async with Client(f"{server.url}/mcp") as client:
             assert [tool.name for tool in (await client.list_tools()).tools] == wanted

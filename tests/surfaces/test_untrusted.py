@@ -67,9 +67,7 @@ def environment(path: Path, sandbox: Sandbox) -> dict[str, str]:
 async def _synced(path: Path, canary: str) -> None:
     """Copy the account before and after somebody planted the texts, so that there are changes, too."""
     async with hostile(canary) as sandbox:
-        settings = Settings(
-            customer_api_base_url=sandbox.url, customer_api_token=sandbox.token, db_path=path, _env_file=None
-        )
+        settings = Settings(customer_api_base_url=sandbox.url, customer_api_token=sandbox.token, db_path=path)
         async with open_app(settings) as app:
             await run_sync(app, SyncOptions(), silent)
             sandbox.world.advance(days=2)

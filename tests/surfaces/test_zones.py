@@ -35,7 +35,8 @@ QUESTIONS = (
     "/api/problems",
     "/api/status",
 )
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+# As answers give it, and as a person reads it: to the minute.
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d+)?Z| \d\d:\d\d UTC)")
 _OWNER = "sync_lease"
 
 
@@ -52,10 +53,13 @@ class Seen:
 def _without_now(text: str, before: datetime) -> str:
     """A text without the moments of this test itself; a local time would not be one of them."""
 
-    def named(found: re.Match[str]) -> str:
-        return "now" if before <= datetime.fromisoformat(found[0]) <= datetime.now(UTC) else found[0]
+    def name_now(found: re.Match[str]) -> str:
+        since = before.replace(second=0, microsecond=0) if found[0].endswith("UTC") else before
+        return (
+            "now" if since <= datetime.fromisoformat(found[0].replace(" UTC", "Z")) <= datetime.now(UTC) else found[0]
+        )
 
-    return _MOMENT.sub(named, text)
+    return _MOMENT.sub(name_now, text)
 
 
 def _rows(path: Path, before: datetime) -> dict[str, list[str]]:

@@ -20,8 +20,8 @@ import httpx2
 from fastapi import FastAPI
 
 from testio_mcp.surfaces.account import Account
-from testio_mcp.surfaces.cli import run
-from testio_mcp.surfaces.rest import rest_app
+from testio_mcp.surfaces.cli.main import run
+from testio_mcp.surfaces.http.rest import rest_app
 
 NOON = 1_795_348_800
 """2026-11-22 12:00 UTC."""

@@ -1,8 +1,9 @@
 """A simulated account on real HTTP and an app whose store is a real database."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +13,13 @@ from testio_mcp.app import App
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.database.search import KINDS, index_table
 from testio_mcp.database.tables import metadata
+from testio_mcp.operations.records.products import list_products
 from testio_mcp.sandbox import Fault, Sandbox, World, serve_sandbox
 from testio_mcp.sync.engine import SyncOptions, SyncSummary, run_sync
 from testio_mcp.sync.progress import silent
 from testio_mcp.sync.run import Entity
 from tests.conftest import SettingsFor
+from tests.postgres import SCHEMA
 from tests.support.hasty import hasty_client
 
 CORE: frozenset[Entity] = frozenset({"features", "tests", "bugs"})
@@ -25,7 +28,6 @@ VOLATILE = {"synced_at", "gone_at", "completed_at", "changed_at", "run_id"}
 BOOKKEEPING = {
     "sync_run",
     "change_log",
-    "change_count",
     "dead_letter",
     "checkpoint",
     "sync_lease",
@@ -56,9 +58,10 @@ class Account:
         self.sandbox.faults.add(Fault(kind, path, **options))
 
     async def rows(self, table: str, **equal: object) -> list[dict[str, Any]]:
-        """The rows of a table where the columns have these values."""
+        """The rows of a table where the columns have these values, by primary key."""
         columns = metadata.tables[table]
-        statement = select(columns).where(*(columns.c[name] == value for name, value in equal.items()))
+        equals = (columns.c[name] == value for name, value in equal.items())
+        statement = select(columns).where(*equals).order_by(*columns.primary_key)
         return await self.store.read(lambda conn: [dict(row) for row in conn.execute(statement).mappings()])
 
     async def contents(self) -> dict[str, list[tuple[object, ...]]]:
@@ -72,8 +75,8 @@ class Account:
 
     async def counts(self) -> dict[int, tuple[int, int, int]]:
         """What the copy says of the same."""
-        rows = await self.rows("product_count")
-        return {row["product_id"]: (row["tests"], row["bugs"], row["open_bugs"]) for row in rows}
+        page = await self.store.read(lambda conn: list_products(conn, limit=200))
+        return {item.id: (item.tests, item.bugs, item.open_bugs) for item in page.items}
 
 
 def contents(conn: Connection) -> dict[str, list[tuple[object, ...]]]:
@@ -107,3 +110,32 @@ async def account(
         app = App(settings, store, closing, client=hasty_client)
         yield Account(world, sandbox, app)
         await closing.aclose()
+
+
+FirstCopy = Callable[[Account], Awaitable[Account]]
+
+
+@pytest.fixture
+async def first_copy(
+    request: pytest.FixtureRequest, store: PersistentCache, tmp_path: Path
+) -> AsyncIterator[FirstCopy]:
+    """What makes a first copy of the account as it is now, on the same kind of database."""
+    async with AsyncExitStack() as closing:
+
+        async def copy(account: Account) -> Account:
+            number = len(list(tmp_path.glob("first-*")))
+            path = tmp_path / f"first-{number}.db"
+            if store.connection is not None:
+                opened = PersistentCache(path)
+            else:
+                path.touch()
+                server = request.getfixturevalue("postgres_server")
+                url = await closing.enter_async_context(server.migrated_database())
+                opened = PersistentCache(tmp_path / "unused.db", database_url=url, schema=SCHEMA)
+            await closing.enter_async_context(opened)
+            app = App(account.app.settings, opened, closing, client=hasty_client)
+            fresh = Account(account.world, account.sandbox, app)
+            assert (await fresh.sync(only=EVERYTHING)).status == "completed"
+            return fresh
+
+        yield copy

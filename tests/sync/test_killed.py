@@ -27,7 +27,7 @@ BAD_THIRD = (
 def _kept(conn: Connection) -> dict[str, list[tuple[object, ...]]]:
     """What is copied, and what the sync itself keeps about it: how far it is, what it misses, what changed."""
     found = contents(conn)
-    for name in ("checkpoint", "dead_letter", "change_count", "drift"):
+    for name in ("checkpoint", "dead_letter", "change_log", "drift"):
         columns = [column for column in metadata.tables[name].c if not column.name.endswith("_at")]
         found[name] = sorted(tuple(row) for row in conn.execute(select(*columns)))
     return found

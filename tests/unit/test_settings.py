@@ -1,4 +1,4 @@
-"""Settings come from the environment and `.env`; what is wrong is named, what is secret is not."""
+"""Settings come from the environment and from files; what is wrong is named, what is secret is not."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from testio_mcp.errors import BadInput
-from testio_mcp.operations.health import health_of, rule_in_words
+from testio_mcp.operations.metrics.health import health_of, rule_in_words
 from testio_mcp.rules import HEALTH, READINESS, Limits, written
 from testio_mcp.settings import API_URL, Settings, load_settings
 from tests.conftest import SettingsFor
@@ -28,6 +28,8 @@ def test_defaults_need_no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, canary: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".env").write_text(f"TESTIO_CUSTOMER_API_TOKEN={canary}\nTESTIO_LOG_LEVEL=INFO\nOTHER=1\n")
+    (tmp_path / ".env").chmod(0o600)
+    monkeypatch.setenv("TESTIO_ENV_FILE", ".env")
     monkeypatch.setenv("TESTIO_LOG_LEVEL", "ERROR")
     settings = load_settings()
     assert settings.customer_api_token is not None

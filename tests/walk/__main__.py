@@ -1,4 +1,4 @@
-"""`python -m tests.walk`: ask the twenty questions and print what each takes; `--write` writes docs/questions.md."""
+"""`python -m tests.walk`: ask the fifty questions and print what each takes; `--write` writes docs/questions.md."""
 
 import argparse
 import asyncio

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, update
 
 from testio_mcp.app import open_app
-from testio_mcp.database.tables import ChangeCount, ChangeLog, Checkpoint, SyncRun, table_of
+from testio_mcp.database.tables import ChangeLog, Checkpoint, SyncRun, table_of
 from testio_mcp.sandbox import Fault, Faults, World, serve_sandbox
 from testio_mcp.sandbox.records_runs import runs_of
 from testio_mcp.sandbox.state import Feature
@@ -89,6 +89,21 @@ class Walked:
             if run["test_cycle"]["id"] in ids
         ]
 
+    @cached_property
+    def tests_that_ran(self) -> dict[int, Payload]:
+        """The tests that count, by their ids."""
+        return {test["id"]: test for test in self.tests if truth.has_run(test)}
+
+    @cached_property
+    def bugs_that_count(self) -> list[Payload]:
+        """The bugs of tests that ran."""
+        return [bug for bug in self.bugs if bug["test"]["id"] in self.tests_that_ran]
+
+    def stories_of(self, place: int) -> set[int]:
+        """The user stories that a product has."""
+        features = map(self.world.feature, self.world.product_state(self.product_id(place)).features)
+        return {story for feature in features if feature for story in feature.stories}
+
     def bugs_of(self, place: int) -> list[Payload]:
         """The bugs of one of the products."""
         return [bug for bug in self.bugs if bug["product_id"] == self.product_id(place)]
@@ -111,7 +126,7 @@ async def walked_account(folder: Path, token: str = "sandbox-token") -> AsyncIte
         )
         _add_features(world)
         _explain_blocked_runs(walked, sandbox.faults)
-        settings = Settings(customer_api_base_url=sandbox.url, customer_api_token=token, db_path=path, _env_file=None)
+        settings = Settings(customer_api_base_url=sandbox.url, customer_api_token=token, db_path=path)
         async with open_app(settings) as app:
             await run_sync(app, SyncOptions(), silent)
             _pass_days(world, AGE - SECOND_COPY)
@@ -122,6 +137,7 @@ async def walked_account(folder: Path, token: str = "sandbox-token") -> AsyncIte
         _pass_days(world, SECOND_COPY)
         _explain_blocked_runs(walked, sandbox.faults)
         _ask_testers(world)
+        world.add_test(walked.product_id(SHOP), status="waiting")
         walked.unreadable = world.add_test(walked.product_id(TRAVEL), title="Nobody can read this")["id"]
         sandbox.faults.add(
             Fault("retype", _TESTS, field=f"{_TESTS}.*.id", record_id=walked.unreadable, value="unknown")
@@ -137,8 +153,7 @@ def _pass_days(world: World, time: timedelta) -> None:
 def _date_back(conn: Connection) -> None:
     """Make the copies that exist as old as the days that pass in the account after them."""
     then = datetime.now(UTC) - SECOND_COPY
-    logs = ((ChangeLog, "changed_at"), (ChangeCount, "changed_at"))
-    for table, *columns in (*logs, (SyncRun, "started_at", "finished_at"), _POINTS):
+    for table, *columns in ((ChangeLog, "changed_at"), (SyncRun, "started_at", "finished_at"), _POINTS):
         conn.execute(update(table_of(table)).values(dict.fromkeys(columns, then)))
 
 

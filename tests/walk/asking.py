@@ -14,7 +14,7 @@ from tests.walk.account import Walked
 Json = dict[str, Any]
 Said = Mapping[str, Any]
 BYTES_PER_TOKEN = 4
-MOST_CALLS, MOST_TOKENS = 3, 6_000
+MOST_CALLS, MOST_TOKENS = 3, 3_000
 
 
 @dataclass(frozen=True)

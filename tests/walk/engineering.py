@@ -1,10 +1,11 @@
 """What engineers ask: a bug with its steps and devices, what is known already, who found it."""
 
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
-from tests.operations.truth import moment, name, status
-from tests.walk.account import BANKING, Payload, Walked
+from tests.operations.truth import kind, level, moment, name, status
+from tests.walk.account import BANKING, SHOP, Payload, Walked
 from tests.walk.asking import Ask, Question, Said
 
 
@@ -103,6 +104,61 @@ def _some_tester(walked: Walked) -> Said:
     return {"tester": max(found, key=lambda person: (found[person], person))}
 
 
+async def _looks(ask: Ask, _: Said) -> Any:
+    bugs = await ask.items("list_bugs", kinds=["visual"], browser="Chrome", limit=100, fields=["title"])
+    return {bug["id"] for bug in bugs}
+
+
+def _is_looks(walked: Walked, _: Said) -> Any:
+    found = [bug for bug in walked.bugs if kind(bug) == "visual"]
+    return {
+        bug["id"] for bug in found if "Chrome" in {each for device in bug["devices"] for each in _browsers(device)}
+    }
+
+
+def _browsers(device: Payload) -> set[str]:
+    return {browser["name"] for browser in device.get("browsers") or [] if browser.get("name")}
+
+
+async def _newest(ask: Ask, _: Said) -> Any:
+    product = await ask.product("Web Shop")
+    page = await ask("list_bugs", product_id=product, limit=5, fields=["title", "reported_at"])
+    return [moment(bug["reported_at"]) for bug in page["items"]]
+
+
+def _is_newest(walked: Walked, _: Said) -> Any:
+    reports = [at for bug in walked.bugs_of(SHOP) if (at := moment(bug["reported_at"]))]
+    return sorted(reports, reverse=True)[:5]
+
+
+async def _severe(ask: Ask, _: Said) -> Any:
+    first = (ask.today - timedelta(days=6)).isoformat()
+    about = {"levels": ["critical", "high"], "reported_from": first, "limit": 100, "fields": ["title", "level"]}
+    return {bug["id"]: bug["level"] for bug in await ask.items("list_bugs", **about)}
+
+
+def _is_severe(walked: Walked, _: Said) -> Any:
+    first = walked.today - timedelta(days=6)
+    bugs = [bug for bug in walked.bugs if level(bug) in ("critical", "high")]
+    return {bug["id"]: level(bug) for bug in bugs if (at := moment(bug["reported_at"])) and at.date() >= first}
+
+
+async def _story(ask: Ask, said: Said) -> Any:
+    story = await ask("get", kind="user_story", id=said["story"])
+    return story["title"], story["executions"], story["executions_by_status"]
+
+
+def _is_story(walked: Walked, said: Said) -> Any:
+    runs = [run for run in walked.runs if run["user_story"] and run["user_story"]["id"] == said["story"]]
+    return runs[0]["user_story"]["path"], len(runs), dict(Counter(run["status"] for run in runs))
+
+
+def _some_story(walked: Walked) -> Said:
+    """The story with the most runs."""
+    runs = Counter(run["user_story"]["id"] for run in walked.runs if run["user_story"])
+    return {"story": max(runs, key=lambda story: (runs[story], story))}
+
+
 QUESTIONS = (
     Question(
         "engineering",
@@ -122,4 +178,8 @@ QUESTIONS = (
         _is_tester,
         _some_tester,
     ),
+    Question("engineering", "Which visual bugs were seen in Chrome?", _looks, _is_looks),
+    Question("engineering", "When were the five newest bugs of the shop reported?", _newest, _is_newest),
+    Question("engineering", "Which severe bugs were reported within a week?", _severe, _is_severe),
+    Question("engineering", "How did user story {story} go?", _story, _is_story, _some_story),
 )

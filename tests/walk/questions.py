@@ -1,4 +1,4 @@
-"""The twenty questions, in the order in which they are asked: the first brings the copy up to date."""
+"""The fifty questions, in the order in which they are asked: the first brings the copy up to date."""
 
 from tests.walk import engineering, product, quality, success
 

@@ -1,4 +1,4 @@
-"""A walk through twenty real questions: each is answered with the default tools, in few calls and few tokens."""
+"""A walk through fifty real questions: each is answered with the default tools, in few calls and few tokens."""
 
 import sys
 from pathlib import Path
@@ -8,11 +8,11 @@ from tests.walk.questions import QUESTIONS
 from tests.walk.walking import PAGE, page, table, walk
 
 
-async def test_twenty_questions_are_answered_truly_and_cheaply(tmp_path: Path, canary: str) -> None:
+async def test_fifty_questions_are_answered_truly_and_cheaply(tmp_path: Path, canary: str) -> None:
     outcomes, tools = await walk(tmp_path, canary)
     sys.stdout.write(f"\n{table(outcomes)}\n")
 
-    assert len(QUESTIONS) == len(outcomes) == 20
+    assert len(QUESTIONS) == len(outcomes) == 50
     for outcome in outcomes:
         assert outcome.answer == outcome.truth, outcome.text
         assert outcome.answer, f"the account says nothing about: {outcome.text}"

@@ -14,7 +14,7 @@ from tests.walk.questions import QUESTIONS
 
 PAGE = Path(__file__).parents[2] / "docs" / "questions.md"
 _NOTE = "<!-- Written by `python -m tests.walk --write` from the questions in tests/walk: change them there. -->"
-_INTRODUCTION = f"""Twenty questions that people ask an assistant, and the calls of default tools that answer them.
+_INTRODUCTION = f"""Fifty questions that people ask an assistant, and the calls of default tools that answer them.
 A test asks them all, over MCP, about a simulated account, and compares each answer with what the account really
 holds. No question takes more than {MOST_CALLS} calls, nor replies of more than {MOST_TOKENS:,} tokens in all."""
 

@@ -1,6 +1,7 @@
 """What the head of an answer means: go on and read the body, ask again, or give up with a next step.
 
-No text of the server gets into an error: neither its body nor the address that it redirects to.
+Of a refusal (403, 422) an error repeats the API's own reason: one short line, cleaned, in quotes and marked as the
+API's. No other text of the server gets into one: neither a body nor the address that it redirects to.
 """
 
 from collections.abc import Mapping
@@ -20,9 +21,12 @@ from testio_mcp.errors import (
     BadPayload,
     RateLimited,
 )
+from testio_mcp.texts import quote_line
 
 CHECK_ADDRESS = "Check TESTIO_CUSTOMER_API_BASE_URL."
 CHECK_TOKEN = "Check TESTIO_CUSTOMER_API_TOKEN (Test IO: Settings > API tokens)."  # noqa: S105
+_UNSAID = frozenset({"", "text/plain", "application/octet-stream"})
+"""Media types under which servers and proxies send JSON without saying so."""
 LATER = "Try again later; answers from the local store stay available."
 
 
@@ -37,14 +41,56 @@ class Asked:
         return f"{self.call} on {self.host}"
 
 
+def add_reason(error: ApiError, body: bytes, token: str) -> ApiError:
+    """The error with the API's own reason where the body gives one: a short line in quotes, without the token."""
+    reason = _reason_in(body)
+    said = quote_line(reason.replace(token, "***") if token else reason)
+    return type(error)(f'{error.message} The API says: "{said}".', error.next_step) if said else error
+
+
+def _reason_in(body: bytes) -> str:
+    """What a body of JSON gives as the reason: a text, or the texts of an object or list."""
+    try:
+        value = read_json(body)
+    except (NotJson, RecursionError):
+        return ""
+    if isinstance(value, dict):
+        value = next((value[name] for name in _REASONS if value.get(name)), None)
+    return "; ".join(_texts(value, depth=3))
+
+
+def _texts(value: Any, depth: int) -> list[str]:
+    """The texts of a reason, those of fields after the name of the field."""
+    if isinstance(value, str):
+        return [value] if value.strip() else []
+    if not depth:
+        return []
+    if isinstance(value, list):
+        return [text for each in value[:5] for text in _texts(each, depth - 1)]
+    if isinstance(value, dict):
+        named = ((name, _texts(each, depth - 1)) for name, each in list(value.items())[:5])
+        return [f"{name}: {', '.join(texts)}" for name, texts in named if texts]
+    return []
+
+
+_REASONS = ("error", "errors", "message", "reason", "detail", "error_description")
+
+
 def check_head(asked: Asked, status: int, headers: Mapping[str, str], clock: Clock) -> None:
     """Raise `Again` or an `ApiError` unless the body is to be read as JSON."""
     if status in RETRIED_STATUSES:
         raise _passing(asked, status, retry_after(headers, clock.now()))
     if not 200 <= status < 300:
-        raise _refusal(asked, status)
+        raise refusal(asked, status)
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if status != 204 and kind and not (kind.endswith(("/json", "+json"))):
+    if status != 204 and kind not in _UNSAID and not kind.endswith(("/json", "+json")):
+        raise not_json(asked)
+
+
+def check_body(asked: Asked, headers: Mapping[str, str], body: bytes) -> None:
+    """Raise `Again` for a text that is not said to be JSON and does not look like it."""
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in _UNSAID and body.strip() and body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"["):
         raise not_json(asked)
 
 
@@ -84,7 +130,8 @@ def _passing(asked: Asked, status: int, pause: float | None) -> Again:
     return Again(error, pause=pause, limited=pause is not None, outage=status > 500)
 
 
-def _refusal(asked: Asked, status: int) -> ApiError:
+def refusal(asked: Asked, status: int) -> ApiError:
+    """What an answer means that is no success and that no later attempt would change."""
     if status == 401:
         return AuthFailed(f"{asked.host} refuses the API token (401).", CHECK_TOKEN)
     if status == 403:

@@ -4,17 +4,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from testio_mcp.api.fields import Fields
+from testio_mcp.api.fields import Fields, as_name
 from testio_mcp.api.records import (
     AttachmentPayload,
     CommentPayload,
     DevicePayload,
     EnvironmentPayload,
+    SectionPayload,
     open_record,
     read_attachments,
     read_comments,
     read_devices,
     read_environment,
+    read_product_sections,
     read_reference,
 )
 from testio_mcp.api.words import KIND_OF_SEVERITY, SHOWN_STATUS, severity_of, shown_status
@@ -63,13 +65,16 @@ class BugPayload:
     devices: tuple[DevicePayload, ...]
     reproductions: int | None
     feature_id: int | None
+    feature_title: str | None
     test_feature_id: int | None
     section_id: int | None
+    section_name: str | None
     test_id: int | None
     test_title: str | None
     test_case_id: int | None
     environment: EnvironmentPayload | None
     product_id: int | None
+    product_sections: tuple[SectionPayload, ...]
     attachments: tuple[AttachmentPayload, ...]
     external_idx: str | None
     exported_at: datetime | None
@@ -89,6 +94,8 @@ def parse_bug(record: dict[str, Any]) -> BugPayload:
     api_status = fields.word("status", SHOWN_STATUS)
     status = shown_status(api_status, fields.flag("auto_accepted") is True)
     test_id, test_title = read_reference(fields, "test")
+    feature_id, feature_title = _feature(fields)
+    section_id, section_name = read_reference(fields, "section")
     fields.note_gaps(BUG_FIELDS, "title", "severity", "status", "author", "test|test_id")
     return BugPayload(
         id=bug_id,
@@ -110,14 +117,17 @@ def parse_bug(record: dict[str, Any]) -> BugPayload:
         comments=read_comments(fields),
         devices=read_devices(fields) or read_devices(fields, "device"),
         reproductions=fields.count("reproductions"),
-        feature_id=_feature_id(fields),
+        feature_id=feature_id,
+        feature_title=feature_title,
         test_feature_id=read_reference(fields, "test_feature", "app_section")[0],
-        section_id=read_reference(fields, "section")[0],
+        section_id=section_id,
+        section_name=section_name,
         test_id=test_id,
         test_title=test_title,
         test_case_id=read_reference(fields, "test_case")[0],
         environment=read_environment(fields),
         product_id=read_reference(fields, "product")[0],
+        product_sections=read_product_sections(fields),
         attachments=read_attachments(fields),
         external_idx=_external_idx(fields),
         exported_at=fields.past("exported_at"),
@@ -129,13 +139,16 @@ def parse_bug(record: dict[str, Any]) -> BugPayload:
     )
 
 
-def _feature_id(fields: Fields) -> int | None:
-    """The product's feature; where only the test's copy is named, the feature that the copy points at."""
-    found = read_reference(fields, "feature")[0]
-    if found is not None or type(fields.record.get("test_feature")) is not dict:
+def _feature(fields: Fields) -> tuple[int | None, str | None]:
+    """Id and title of the product's feature; where only the test's copy is named, what the copy points at."""
+    found = read_reference(fields, "feature")
+    if found[0] is not None:
         return found
-    copy = fields.child("test_feature")
-    return copy.id("feature_id") if copy else None
+    for name in ("test_feature", "app_section"):
+        copy = fields.child(name) if type(fields.record.get(name)) is dict else None
+        if copy and copy.record:
+            return copy.id("feature_id"), as_name(copy.record)
+    return None, as_name(fields.record.get("feature"))
 
 
 def _external_idx(fields: Fields) -> str | None:

@@ -15,14 +15,15 @@ from testio_mcp.api.transport import (
     HEADERS,
     failure,
     open_connections,
+    proxy_of,
     sent,
     timeouts,
     tls_context,
     tls_error,
 )
 from testio_mcp.errors import ApiUnavailable, ApiUnreachable, TestioError
-from testio_mcp.patience import within
 from testio_mcp.settings import LOOPBACK, Settings
+from testio_mcp.timeouts import run_with_timeout
 
 PATIENCE = Policy(attempts=1, connect=5.0, read=10.0, total=15.0, longest_pause=0.0)
 """One attempt, and not for long: a person waits."""
@@ -91,7 +92,7 @@ async def _connect(url: httpx2.URL, passed: list[str], whose: str) -> None:
     setting = "TESTIO_PROXY" if whose else "TESTIO_CUSTOMER_API_BASE_URL"
     hop = f"{whose}name resolution"
     try:
-        await within(PATIENCE.connect, lambda: socket.getaddrinfo(url.host, port, type=socket.SOCK_STREAM))
+        await run_with_timeout(PATIENCE.connect, lambda: socket.getaddrinfo(url.host, port, type=socket.SOCK_STREAM))
         passed.append(hop)
         hop = f"{whose}TCP connect"
         async with asyncio.timeout(PATIENCE.connect):
@@ -137,7 +138,7 @@ async def _ask(settings: Settings, asked: Asked, clock: Clock) -> float | None:
     except TimeoutError:
         raise _Broken("HTTP", ApiUnreachable(f"{asked} did not finish in time.", LATER)) from None
     except httpx2.TransportError as cause:
-        raise _Broken("HTTP", failure(asked, cause).error) from None
+        raise _Broken("HTTP", failure(asked, cause, proxy_of(settings)).error) from None
 
 
 def _refuse_strange(asked: Asked, response: httpx2.Response) -> None:

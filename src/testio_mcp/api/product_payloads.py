@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from testio_mcp.api.fields import Fields, Unreadable
+from testio_mcp.api.fields import Fields, Unreadable, as_id
 from testio_mcp.api.records import (
     DevicePayload,
     EnvironmentPayload,
@@ -78,6 +78,7 @@ class FeaturePayload:
     description: str | None
     howtofind: str | None
     section_ids: tuple[int, ...]
+    sections: tuple[SectionPayload, ...]
     user_stories: tuple[UserStoryPayload, ...]
     drift: tuple[str, ...]
     raw: dict[str, Any] = field(repr=False)
@@ -90,6 +91,7 @@ class TemplatePayload:
     id: int
     title: str | None
     section_id: int | None
+    section_name: str | None
     drift: tuple[str, ...]
     raw: dict[str, Any] = field(repr=False)
 
@@ -131,6 +133,7 @@ class ExecutionPayload:
     test_title: str | None
     environment: EnvironmentPayload | None
     user_story_id: int | None
+    user_story: UserStoryPayload | None
     user_story_version_id: int | None
     drift: tuple[str, ...]
     raw: dict[str, Any] = field(repr=False)
@@ -158,8 +161,8 @@ def parse_feature(record: dict[str, Any]) -> FeaturePayload:
     fields = open_record(record)
     feature_id = fields.required_id()
     members = {**dict.fromkeys(fields.ids("section_ids"))}
-    for name in ("sections", "section"):
-        members.update(dict.fromkeys(section.id for section in read_sections(fields, name)))
+    sections = read_sections(fields, "sections", "section")
+    members.update(dict.fromkeys(section.id for section in sections))
     stories = read_stories(fields)
     fields.note_gaps(FEATURE_FIELDS, "title|name")
     return FeaturePayload(
@@ -168,6 +171,7 @@ def parse_feature(record: dict[str, Any]) -> FeaturePayload:
         description=fields.text("description"),
         howtofind=fields.text("howtofind"),
         section_ids=tuple(members),
+        sections=sections,
         user_stories=stories,
         drift=tuple(fields.drift),
         raw=fields.record,
@@ -188,7 +192,10 @@ def read_stories(fields: Fields, name: str = "user_stories") -> tuple[UserStoryP
         if type(item) is str:
             found.append(UserStoryPayload(None, item, None, None, None, None, None, (), (), {}))
         elif type(item) is dict:
-            found.append(_story(Fields(item, f"{fields.where}{name}.", fields.drift), own_drift=False))
+            child = Fields(item, f"{fields.where}{name}.", fields.drift)
+            found.append(story := _story(child, own_drift=False))
+            if item and story.id is None and not story.title:
+                child.note("id", ":missing")
         elif item is not None:
             fields.wrong(name, item)
     return tuple(found)
@@ -222,9 +229,9 @@ def parse_template(record: dict[str, Any]) -> TemplatePayload:
     fields = open_record(record)
     template_id = fields.required_id()
     title = fields.text("title", "name")
-    section_id = read_reference(fields, "section")[0]
+    section_id, section_name = read_reference(fields, "section")
     fields.note_gaps(TEMPLATE_FIELDS, "title|name")
-    return TemplatePayload(template_id, title, section_id, tuple(fields.drift), fields.record)
+    return TemplatePayload(template_id, title, section_id, section_name, tuple(fields.drift), fields.record)
 
 
 def parse_reject_reason(record: dict[str, Any]) -> RejectReasonPayload:
@@ -256,10 +263,18 @@ def parse_execution(record: dict[str, Any]) -> ExecutionPayload:
         test_title=test_title,
         environment=read_environment(test) if test else None,
         user_story_id=read_reference(fields, "user_story")[0],
+        user_story=_executed_story(fields),
         user_story_version_id=read_reference(fields, "user_story_version")[0],
         drift=tuple(fields.drift),
         raw=fields.record,
     )
+
+
+def _executed_story(fields: Fields) -> UserStoryPayload | None:
+    """The user story that an execution names, if it says more than the id."""
+    value = fields.record.get("user_story")
+    child = fields.child("user_story") if type(value) is dict else None
+    return _story(child, own_drift=False) if child and as_id(child.record.get("id")) is not None else None
 
 
 def parse_case_result(record: dict[str, Any]) -> CaseResultPayload:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from testio_mcp.api.fields import Fields, Unreadable, as_id, as_name
+from testio_mcp.api.fields import Fields, StoredPayload, Unreadable, as_id, as_name
 from testio_mcp.api.scrub import TooDeep, scrub_secrets, scrub_url
 
 T = TypeVar("T")
@@ -106,13 +106,18 @@ def parse_records(items: Iterable[Any], parse: Callable[[dict[str, Any]], T]) ->
 
 def open_record(record: dict[str, Any]) -> Fields:
     """Begin to read a record. Raises `TooDeep`."""
-    return Fields(scrub_secrets(record))
+    return Fields(record if type(record) is StoredPayload else scrub_secrets(record))
 
 
 def read_environment(fields: Fields, name: str = "test_environment") -> EnvironmentPayload | None:
     """The test environment inside a record; None where there is none."""
     child = fields.child(name)
-    return None if child is None or not child.record else environment_of(child)
+    if child is None or not child.record:
+        return None
+    found = environment_of(child)
+    if found.id is None and found.title:
+        child.note("id", ":missing")
+    return found
 
 
 def environment_of(fields: Fields) -> EnvironmentPayload:
@@ -133,7 +138,15 @@ def read_sections(fields: Fields, *names: str) -> tuple[SectionPayload, ...]:
             section_id = section.id("id")
             if section_id is not None and section_id not in found:
                 found[section_id] = SectionPayload(section_id, section.text("name", "title"))
+            elif section_id is None and section.record:
+                section.note("id", ":missing")
     return tuple(found.values())
+
+
+def read_product_sections(fields: Fields) -> tuple[SectionPayload, ...]:
+    """The sections that a record says its product has."""
+    product = fields.child("product") if type(fields.record.get("product")) is dict else None
+    return read_sections(product, "sections", "sections_with_default") if product else ()
 
 
 def read_reference(fields: Fields, *names: str) -> tuple[int | None, str | None]:

@@ -9,9 +9,11 @@ from testio_mcp.api.product_payloads import UserStoryPayload, read_stories
 from testio_mcp.api.records import (
     AttachmentPayload,
     EnvironmentPayload,
+    SectionPayload,
     open_record,
     read_attachments,
     read_environment,
+    read_product_sections,
     read_reference,
 )
 from testio_mcp.api.vocabulary import REVIEW_STATUSES, ROLLUP_STATUSES, TEST_STATUSES
@@ -73,6 +75,7 @@ class TestPayload:
     testing_type: str | None
     product_id: int | None
     product_name: str | None
+    product_sections: tuple[SectionPayload, ...]
     section_id: int | None
     section_name: str | None
     environment: EnvironmentPayload | None
@@ -111,6 +114,7 @@ def parse_test(record: dict[str, Any]) -> TestPayload:
         testing_type=_testing_type(fields),
         product_id=product_id,
         product_name=product_name,
+        product_sections=read_product_sections(fields),
         section_id=section_id,
         section_name=section_name,
         environment=read_environment(fields),

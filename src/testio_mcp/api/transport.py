@@ -13,7 +13,18 @@ import httpx2
 from pydantic import SecretStr
 
 from testio_mcp import __version__
-from testio_mcp.api.answers import CHECK_ADDRESS, CHECK_TOKEN, LATER, Asked, bad_payload, check_head, refused_change
+from testio_mcp.api.answers import (
+    CHECK_ADDRESS,
+    CHECK_TOKEN,
+    LATER,
+    Asked,
+    add_reason,
+    bad_payload,
+    check_body,
+    check_head,
+    refusal,
+    refused_change,
+)
 from testio_mcp.api.clock import Clock
 from testio_mcp.api.retry import Again, Policy
 from testio_mcp.errors import ApiRejected, ApiUnreachable, AuthFailed, BadInput, BadPayload, TokenMissing
@@ -24,7 +35,8 @@ HEADERS = {
     "Accept-Encoding": "gzip, deflate",
     "User-Agent": f"testio-mcp/{__version__}",
 }
-_REFUSALS = (400, 409, 422)
+_REFUSALS = (400, 409)
+_WITH_REASON = (403, 422)
 Params = tuple[tuple[str, str | int], ...]
 
 
@@ -104,6 +116,7 @@ class Transport:
         self._extensions = timeouts(policy)
         self._connections: httpx2.AsyncHTTPTransport | None = None
         self.host = self._base.netloc.decode("ascii", "replace")
+        self._proxy = proxy_of(settings)
 
     async def __aenter__(self) -> Self:
         self._connections = open_connections(self._settings)
@@ -134,7 +147,7 @@ class Transport:
             error = ApiUnreachable(f"{asked} did not finish within {limit}.", LATER)
             raise Again(error, attempts=1) from None
         except httpx2.TransportError as error:
-            raise failure(asked, error) from None
+            raise failure(asked, error, self._proxy) from None
         except httpx2.DecodingError:
             raise Again(bad_payload(asked, "its compression is damaged"), outage=False) from None
 
@@ -143,10 +156,16 @@ class Transport:
             raise RuntimeError("CustomerApi must be opened with `async with`")
         async with sent(self._connections, self._signed(request)) as response:
             status = response.status_code
-            if request.json is not None and status in _REFUSALS:
-                raise refused_change(asked, status, request.json, await self._body(response, asked))
+            if status in _WITH_REASON or (request.json is not None and status in _REFUSALS):
+                body = await self._body(response, asked)
+                is_change = request.json is not None and status != 403
+                error = refused_change(asked, status, request.json, body) if is_change else refusal(asked, status)
+                token = self.require_token().get_secret_value()
+                raise add_reason(error, body, token) if status in _WITH_REASON else error
             check_head(asked, status, response.headers, self._clock)
-            return await self._body(response, asked)
+            body = await self._body(response, asked)
+            check_body(asked, response.headers, body)
+            return body
 
     def _signed(self, request: Request) -> httpx2.Request:
         """The request with the token. Raises `ApiRejected` for another host, `AuthFailed` for an impossible token."""
@@ -187,8 +206,15 @@ class Transport:
         return token
 
 
-def failure(asked: Asked, error: httpx2.TransportError) -> Again:
-    """What a failed exchange means: what to say, and whether it may pass."""
+def proxy_of(settings: Settings) -> str | None:
+    """Host and port of the proxy that leads to the API, without its user; None without one."""
+    if not settings.proxy or httpx2.URL(settings.customer_api_base_url).host in LOOPBACK:
+        return None
+    return httpx2.URL(settings.proxy).netloc.decode("ascii", "replace")
+
+
+def failure(asked: Asked, error: httpx2.TransportError, proxy: str | None = None) -> Again:
+    """What a failed exchange means: what to say, and whether it may pass. `proxy` is the one that was used."""
     causes = list(_causes(error))
     tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
     if tls is not None and not isinstance(tls, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
@@ -198,6 +224,9 @@ def failure(asked: Asked, error: httpx2.TransportError) -> Again:
         return Again(
             ApiUnreachable(f"The proxy refuses to connect to {asked.host}.", "Check TESTIO_PROXY."), sent=False
         )
+    if proxy is not None and not sent:  # the first connection is that to the proxy
+        message = f"The proxy {proxy} cannot be reached: {_reason(error, causes)}."
+        return Again(ApiUnreachable(message, "Check TESTIO_PROXY and that the proxy runs."), sent=False)
     return Again(
         ApiUnreachable(f"{asked}: {_reason(error, causes)}.", f"Check the network. {CHECK_ADDRESS}"), sent=sent
     )

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import aiosqlite
 
-from testio_mcp import faultpoints
+from testio_mcp import crash_points
 from testio_mcp.database.engine import CHECKING_CACHE, USUAL_CACHE
 from testio_mcp.database.faults import store_errors
 from testio_mcp.errors import StoreCorrupt, StoreReadOnly
@@ -74,7 +74,7 @@ async def back_up(connection: aiosqlite.Connection, db_path: Path, *, is_urgent:
             await _make(connection, db_path, final, _copy_pages if is_urgent else _copy_rows)
     for old in list_backups(db_path)[KEEP:]:
         old.unlink(missing_ok=True)
-    faultpoints.reach("backup.step")
+    crash_points.crash_point("backup.step")
     return final
 
 
@@ -83,16 +83,16 @@ async def _make(connection: aiosqlite.Connection, db_path: Path, final: Path, co
     # VACUUM INTO fills an existing empty file and keeps its mode; a file of its own making would be 0644.
     os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
-        faultpoints.reach("backup.step")
+        crash_points.crash_point("backup.step")
         announce(db_path, f"Copying the store {db_path} to {final}.")
         contents = await copy(connection, partial)
-        faultpoints.reach("backup.step")
+        crash_points.crash_point("backup.step")
         announce(db_path, f"Reading every page of {partial}.")
         await _verify(partial, contents)
         flush(partial)
-        faultpoints.reach("backup.step")
+        crash_points.crash_point("backup.step")
         partial.rename(final)
-        faultpoints.reach("backup.step")
+        crash_points.crash_point("backup.step")
         flush(final.parent)
     finally:
         partial.unlink(missing_ok=True)

@@ -4,24 +4,28 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import Self, TypeVar
 
 import aiosqlite
 from sqlalchemy import Connection
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from testio_mcp.database import engine as engines
 from testio_mcp.database.backup import back_up, check_integrity
+from testio_mcp.database.derived import find_outdated, is_empty, save_versions
+from testio_mcp.database.examine import refuse_emptied
 from testio_mcp.database.faults import store_errors
+from testio_mcp.database.identity import FileIdentity
 from testio_mcp.database.migrate import HEAD, current_revision, refuse_foreign, refuse_newer, upgrade
+from testio_mcp.database.postgresql import connect_postgresql, parse_database_url
 from testio_mcp.database.workers import Workers, in_snapshot, in_transaction
-from testio_mcp.errors import BadInput, StoreBusy, StoreError
+from testio_mcp.errors import BadInput, StoreBusy, StoreCorrupt, StoreError, TestioError
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -42,12 +46,18 @@ class PersistentCache:
         database_url: str | None = None,
         schema: str = "testio",
         skip_migrations: bool = False,
+        rebuilds_later: bool = False,
     ) -> None:
-        """Name the store; nothing is opened before `initialize`. Raises `BadInput` for an unusable address."""
+        """Name the store; nothing is opened before `initialize`. Raises `BadInput` for an unusable address.
+
+        With `rebuilds_later`, it is open before derived data that are `outdated` are computed again.
+        """
+        self.outdated: list[str] = []
+        self._rebuilds_later = rebuilds_later
         self.db_path = Path(db_path)
         self.is_memory = str(db_path) == engines.MEMORY
         self.connection: aiosqlite.Connection | None = None
-        self._database_url = _parse(database_url) if database_url else None
+        self._database_url = parse_database_url(database_url) if database_url else None
         self._schema = schema
         self._skip_migrations = skip_migrations
         self._engine: AsyncEngine | None = None
@@ -56,6 +66,9 @@ class PersistentCache:
         self._writer: Workers | None = None
         self._writing = asyncio.Lock()
         self._initializing = asyncio.Lock()
+        self._identity: FileIdentity | None = None
+        self._opener: asyncio.Task[object] | None = None
+        self._reopening = asyncio.Lock()
 
     @property
     def place(self) -> str:
@@ -89,25 +102,31 @@ class PersistentCache:
         async with self._initializing:
             if self._session_maker is not None:
                 return
+            self._opener = asyncio.current_task()
             try:
                 with store_errors(self.place):
                     await self._open()
                     await self._migrate()
+                    await self._find_outdated()
             except BaseException:
-                await self.close()
+                await self._close_parts()
                 raise
+            finally:
+                self._opener = None
             self._session_maker = engines.create_session_factory(self.engine)
 
     async def _open(self) -> None:
         if self._database_url is not None:
-            self._engine = _postgresql_engine(self._database_url, self._schema)
+            self._engine = await _connect(self._database_url, self._schema)
             return
         if self.is_memory:
             self._engine = engines.create_async_engine_for_sqlite(engines.MEMORY)
             async with self._engine.connect() as shared:
                 self.connection = (await shared.get_raw_connection()).driver_connection
             return
+        refuse_emptied(self.db_path)
         engines.prepare_file(self.db_path)
+        self._identity = FileIdentity(self.db_path)
         self._engine = engines.create_async_engine_for_sqlite(self.db_path)
         self.connection = await self._connected()
         await self.connection.execute(f"PRAGMA busy_timeout={engines.BUSY_TIMEOUT_MS}")
@@ -146,21 +165,54 @@ class PersistentCache:
             # From here on that thread writes; a session opens a connection of its own and closes it with the store.
             await self.engine.dispose()
 
+    async def _find_outdated(self) -> None:
+        """Compute again what is derived by another definition than this build's, now or when the program says so."""
+        if self._skip_migrations:
+            return
+        outdated, has_nothing = await self.read(lambda conn: (find_outdated(conn), is_empty(conn)))
+        if outdated and has_nothing:
+            await self.write(lambda conn: save_versions(conn, outdated))
+        elif outdated:
+            self.outdated = outdated
+            if not self._rebuilds_later:
+                await self._rebuild_outdated()
+
+    async def rebuild_outdated(self) -> None:
+        """Compute again what is `outdated`, in the background: a failure is logged, and the next sync tries again."""
+        try:
+            await self._rebuild_outdated()
+        except TestioError as error:
+            logger.warning("Derived data could not be computed again: %s", error)
+
+    async def _rebuild_outdated(self) -> None:
+        """How it is computed belongs to the sync, which is not loaded unless it is needed."""
+        logger.info("Computing derived data again: %s.", ", ".join(self.outdated))
+
+        async def write(work: Callable[[Connection], T]) -> T:
+            return await self._after_others(lambda: self.write(work))
+
+        await import_module("testio_mcp.sync.derived").rebuild_outdated(write, self.outdated)
+        self.outdated = []
+
     async def _upgrade(self) -> None:
-        """Migrate, after another process that holds the lock: most likely it migrates the same store.
+        async def migrate() -> None:
+            with store_errors(self.place):
+                await upgrade(self.engine)
+
+        await self._after_others(migrate)
+
+    async def _after_others(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Write after another process that holds the lock: most likely it does the same to the same store.
 
         Raises `StoreBusy` when it does not end.
         """
         deadline = time.monotonic() + engines.MIGRATION_SECONDS
         while True:
             try:
-                with store_errors(self.place):
-                    await upgrade(self.engine)
+                return await work()
             except StoreBusy:  # each try waits as long as the busy time-out
                 if time.monotonic() > deadline:
                     raise
-            else:
-                return
 
     async def _revision(self) -> str | None:
         if self.connection is not None:
@@ -178,9 +230,63 @@ class PersistentCache:
         async with self.engine.connect() as connection:
             return await connection.run_sync(current_revision, self.place)
 
+    async def _follow_file(self) -> None:
+        """Before each use: open the file again that took the place of the one that was opened.
+
+        Raises `StoreGone` while there is none, `StoreCorrupt` for one that was cut short or is no sound store.
+        """
+        known = self._identity
+        if known is None or asyncio.current_task() is self._opener:
+            return
+        if self._readers is not None and known.is_same():
+            return
+        async with self._reopening:
+            if self._readers is not None and known is self._identity and known.is_same():
+                return
+            known = self._identity or known
+            if self._readers is not None and known.is_same():  # another caller opened it meanwhile
+                return
+            logger.warning("The store %s is no longer the file that was opened.", self.place)
+            is_replaced = known.is_replaced()
+            if not is_replaced and self._writer is not None:
+                await self._let_go_of_overwritten()
+            await self._close_parts()
+            try:
+                known.refuse_missing()
+                if is_replaced:
+                    known.remove_logs()
+                await self.initialize()
+                if not is_replaced and (damage := await self.check()):
+                    raise StoreCorrupt(
+                        f"The store {self.place} was cut short or overwritten while it was open: "
+                        f"{' '.join(damage[0].split())[:120]}.",
+                        "End this program and run 'testio-mcp doctor --repair': it keeps the file, and restores "
+                        "the newest sound backup.",
+                    )
+            except BaseException:
+                await self._close_parts()
+                self._identity = known
+                raise
+            logger.warning("The store %s was opened anew.", self.place)
+
+    async def _let_go_of_overwritten(self) -> None:
+        """Close what is open, and write nothing of its log into the file, which may be an older one by now.
+
+        The connection that is closed last would; of a file that has moved SQLite itself notices it.
+        """
+        connection, self.connection = self.connection, None
+        engine, self._engine = self._engine, None
+        if connection is not None:
+            await connection.close()
+        if engine is not None:
+            await engine.dispose()
+        if self._writer is not None:
+            await self._writer.run(engines.keep_log)
+
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` on a consistent snapshot that nothing can write to."""
         with store_errors(self.place):
+            await self._follow_file()
             if self._readers is not None:
                 return await self._readers.run(work)
             async with self.engine.connect() as connection:
@@ -191,6 +297,7 @@ class PersistentCache:
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` as one transaction: all of it is stored, or nothing."""
         with store_errors(self.place):
+            await self._follow_file()
             if self._writer is not None:
                 return await self._writer.run(work)
             # One at a time: a queue of our own has no time-out, and two transactions cannot wait for each other.
@@ -200,6 +307,7 @@ class PersistentCache:
     async def backup(self) -> Path:
         """Make a verified copy beside the store and return its path. Raises `BadInput` on PostgreSQL."""
         with store_errors(self.place):
+            await self._follow_file()
             return await back_up(self._sqlite("backup", "pg_dump"), self.db_path)
 
     async def check(self) -> list[str]:
@@ -216,6 +324,10 @@ class PersistentCache:
 
     async def close(self) -> None:
         """Close everything that is open; calling it again does nothing."""
+        self._identity = None
+        await self._close_parts()
+
+    async def _close_parts(self) -> None:
         workers = [part for part in (self._readers, self._writer) if part is not None]
         self._readers = self._writer = None
         connection, self.connection = self.connection, None
@@ -239,27 +351,14 @@ class PersistentCache:
         await self.close()
 
 
-def open_postgresql(database_url: str, schema: str) -> AsyncEngine:
+async def open_postgresql(database_url: str, schema: str) -> AsyncEngine:
     """An engine for a PostgreSQL store as it is. Raises `BadInput` for an unusable address."""
-    return _postgresql_engine(_parse(database_url), schema)
+    return await _connect(parse_database_url(database_url), schema)
 
 
-def _parse(database_url: str) -> URL:
+async def _connect(url: URL, schema: str) -> AsyncEngine:
     try:
-        url = make_url(database_url)
-    except (ArgumentError, ValueError):
-        url = None
-    if url is None or url.drivername != "postgresql+asyncpg":
-        raise BadInput(
-            "TESTIO_DATABASE_URL names no supported database.",
-            "Write it as postgresql+asyncpg://user:password@host/database.",
-        )
-    return url
-
-
-def _postgresql_engine(url: URL, schema: str) -> AsyncEngine:
-    try:
-        return engines.create_async_engine_for_postgresql(url, schema)
+        return await connect_postgresql(url, schema)
     except ModuleNotFoundError:
         raise BadInput(
             "PostgreSQL needs the postgres extra.", "Install it with: pip install 'testio-mcp[postgres]'"

@@ -38,7 +38,7 @@ _INSERT: dict[str, Callable[[Table], _Insert]] = {"sqlite": sqlite.insert, "post
 BATCH = 500
 
 Row = dict[str, Any]
-_Meeting = Literal["replace", "keep", "add"]
+_Meeting = Literal["replace", "keep"]
 """What happens to a row whose primary key exists."""
 
 
@@ -49,8 +49,6 @@ def _upsert(dialect: str, table: Table, columns: tuple[str, ...], meeting: _Meet
     changed: dict[str, Any] = {name: insert.excluded[name] for name in columns if name not in keys}
     if meeting == "keep" or not changed:
         return insert.on_conflict_do_nothing()
-    if meeting == "add":
-        changed = {name: table.c[name] + more for name, more in changed.items()}
     return insert.on_conflict_do_update(index_elements=keys, set_=changed)
 
 
@@ -61,8 +59,15 @@ def _sqlite_text(
     """The statement as text, and what makes its values of a row."""
     compiled = _upsert("sqlite", table, columns, meeting).compile(dialect=sqlite.dialect(), column_keys=list(columns))
     names = tuple(compiled.positiontup or columns)
+    return str(compiled), stored_values(table, names, "sqlite")
+
+
+@lru_cache(maxsize=512)
+def stored_values(table: Table, names: tuple[str, ...], dialect: str) -> Callable[[Row], tuple[Any, ...]]:
+    """What makes of a row the values of these columns, as `fetch` gives them."""
     pick = itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
-    moments = [place for place, name in enumerate(names) if isinstance(table.c[name].type, UtcDateTime)]
+    is_text = dialect == "sqlite"
+    moments = [place for place, name in enumerate(names) if is_text and isinstance(table.c[name].type, UtcDateTime)]
 
     def values(row: Row) -> tuple[Any, ...]:
         found = list(pick(row))
@@ -70,7 +75,7 @@ def _sqlite_text(
             found[place] = _driver_value(found[place])
         return tuple(found)
 
-    return str(compiled), values
+    return values
 
 
 def upsert(connection: Connection, table: Table, rows: list[Row]) -> None:
@@ -81,11 +86,6 @@ def upsert(connection: Connection, table: Table, rows: list[Row]) -> None:
 def insert_missing(connection: Connection, table: Table, rows: list[Row]) -> None:
     """Insert the rows that violate no key; leave the others as they are."""
     _write(connection, table, rows, "keep")
-
-
-def add(connection: Connection, table: Table, rows: list[Row]) -> None:
-    """Insert `rows` or, where the primary key exists, add the other columns to what is there."""
-    _write(connection, table, rows, "add")
 
 
 def _write(connection: Connection, table: Table, rows: list[Row], meeting: _Meeting) -> None:
@@ -155,28 +155,38 @@ def _among_postgresql(element: Any, compiler: Any, **options: Any) -> str:
     return f"{column} IN (SELECT CAST(value AS bigint) FROM {ids})"  # noqa: S608 - compiled clauses
 
 
-class holds(FunctionElement[bool]):  # noqa: N801 - reads as a function
-    """Whether a text is like a pattern, whatever the case of its letters: `holds(column, bindparam("name"))`."""
+class among_texts(among):  # noqa: N801 - reads as a function
+    """Whether a text is among those of a JSON list: `among_texts(column, bindparam("names"))`."""
 
-    type = Boolean()
     inherit_cache = True
 
-    def self_group(self, against: Any = None) -> "holds":
-        """Stand alone as a condition, like `among`."""
-        return self
+
+@compiles(among_texts, "postgresql")
+def _among_texts_postgresql(element: Any, compiler: Any, **options: Any) -> str:
+    column, listed = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"{column} IN (SELECT jsonb_array_elements_text(CAST({listed} AS jsonb)))"
 
 
-@compiles(holds, "sqlite")
-def _holds_sqlite(element: Any, compiler: Any, **options: Any) -> str:
-    # SQLite's LIKE does not mind the case; `ilike` would fold every text before.
-    column, pattern = (compiler.process(clause, **options) for clause in element.clauses)
-    return f"{column} LIKE {pattern} ESCAPE '\\'"
+@compiles(among_texts, "sqlite")
+def _among_texts_sqlite(element: Any, compiler: Any, **options: Any) -> str:
+    return _among_sqlite(element, compiler, **options)
 
 
-@compiles(holds, "postgresql")
-def _holds_postgresql(element: Any, compiler: Any, **options: Any) -> str:
-    column, pattern = (compiler.process(clause, **options) for clause in element.clauses)
-    return f"{column} ILIKE {pattern} ESCAPE '\\'"
+class utc_now(FunctionElement[datetime]):  # noqa: N801 - reads as a function
+    """This moment, as columns of moments have it."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+
+@compiles(utc_now, "sqlite")
+def _utc_now_sqlite(element: Any, compiler: Any, **options: Any) -> str:
+    return "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')"
+
+
+@compiles(utc_now, "postgresql")
+def _utc_now_postgresql(element: Any, compiler: Any, **options: Any) -> str:
+    return "now()"
 
 
 def fetch(connection: Connection, statement: Select[Any], values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:

@@ -6,6 +6,7 @@ deferred transaction that reads and then writes fails at once beside another wri
 
 import os
 import sqlite3
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from sqlalchemy.pool import StaticPool
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from testio_mcp.database.mounts import refuse_network
+from testio_mcp.database.postgresql import create_async_engine_for_postgresql as create_async_engine_for_postgresql
 from testio_mcp.errors import StoreReadOnly
 
 MEMORY = ":memory:"
@@ -97,6 +99,15 @@ def create_sqlite_writer(db_path: Path) -> Engine:
     return engine
 
 
+def keep_log(connection: Connection) -> None:
+    """Have SQLite leave the log as it is when this connection is closed, where Python lets us say so (from 3.12)."""
+    driver: Any = connection.connection.driver_connection
+    if sys.version_info >= (3, 12):
+        driver.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+    else:
+        del driver
+
+
 def create_sqlite_reader(db_path: Path, readers: int, *, immutable: bool = False) -> Engine:
     """A read-only engine in autocommit mode for `readers` threads.
 
@@ -114,19 +125,6 @@ def create_sqlite_reader(db_path: Path, readers: int, *, immutable: bool = False
     )
     event.listen(engine, "connect", _open_reader)
     return engine
-
-
-def create_async_engine_for_postgresql(url: str | URL, schema: str) -> AsyncEngine:
-    """The engine of a PostgreSQL store; every name resolves inside `schema` alone."""
-    settings = {"search_path": schema, "timezone": "UTC"}
-    return create_async_engine(
-        url,
-        pool_size=5,
-        max_overflow=5,
-        pool_pre_ping=True,
-        connect_args={"server_settings": settings},
-        json_deserializer=str,  # the driver would parse every document; the store hands out text
-    )
 
 
 def create_session_factory(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:

@@ -2,12 +2,14 @@
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import Connection
 
+from testio_mcp.database.backup import list_backups
 from testio_mcp.database.engine import CHECKING_CACHE, USUAL_CACHE, create_sqlite_reader
 from testio_mcp.database.faults import store_errors
 from testio_mcp.database.migrate import HEAD, current_revision, refuse_newer
@@ -15,6 +17,7 @@ from testio_mcp.database.tables import metadata
 from testio_mcp.errors import StoreCorrupt, StoreForeign
 
 REPAIR = "Run 'testio-mcp doctor --repair'."
+_MAKING_SECONDS = 1.0
 _MAGIC, _WRITE_AHEAD_LOG = b"SQLite format 3\0", 2
 _SIZE = sum(len(table.c) for table in metadata.sorted_tables)
 _COLUMNS = {
@@ -104,6 +107,7 @@ def missing_parts(conn: Connection) -> list[str]:
 
 def refuse_damaged(db_path: Path, *, at_rest: bool = False) -> None:
     """Raise a `StoreError` unless the file is a sound store that this build can use."""
+    refuse_emptied(db_path)
     with reading(db_path, at_rest=at_rest) as conn:
         damage = find_damage(conn, revision_of(conn, str(db_path)))
     if damage:
@@ -111,6 +115,21 @@ def refuse_damaged(db_path: Path, *, at_rest: bool = False) -> None:
         raise StoreCorrupt(
             f"The store {db_path} is damaged: {_line(damage[0])}{more}.", "Run 'testio-mcp doctor --repair'."
         )
+
+
+def refuse_emptied(db_path: Path) -> None:
+    """Raise `StoreCorrupt` for a file of no length that has backups: it was a store, and no new one.
+
+    Another process that makes a new store is waited for.
+    """
+    deadline = time.monotonic() + _MAKING_SECONDS
+    while db_path.exists() and not db_path.stat().st_size and list_backups(db_path):
+        if time.monotonic() > deadline:
+            raise StoreCorrupt(
+                f"The store {db_path} is damaged: it is empty, and there are backups of it.",
+                f"{REPAIR} It keeps the file, and restores the newest sound backup.",
+            )
+        time.sleep(0.02)
 
 
 def _line(text: str) -> str:

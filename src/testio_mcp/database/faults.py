@@ -59,8 +59,16 @@ _TROUBLE = {
     "InvalidPasswordError": "wrong user or password",
     "InvalidAuthorizationSpecificationError": "wrong user or password",
 }
+_POOLER = (
+    StoreError,
+    "A pooler before the database {place} gives each transaction another connection, and loses its settings.",
+    "Set TESTIO_DATABASE_URL to the database itself, or to the pooler's session mode.",
+)
 # SQLSTATE, or its first characters. Any other state is a defect of a statement, not of the server.
 _POSTGRESQL: dict[str, tuple[type[StoreError], str, str]] = {
+    "08P01": _POOLER,
+    "26000": _POOLER,
+    "42P05": _POOLER,
     "08": _SERVER,
     "28": _SERVER,
     "3D": _SERVER,

@@ -11,11 +11,26 @@ from pathlib import Path
 from sqlalchemy import Connection, event, inspect, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from testio_mcp import faultpoints
-from testio_mcp.errors import StoreForeign, StoreTooNew
+from testio_mcp import crash_points
+from testio_mcp.errors import StoreError, StoreForeign, StoreTooNew
 
 # Every revision this build knows, oldest first; a test compares it with the migration scripts.
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+REVISIONS = (
+    "0001",
+    "0002",
+    "0003",
+    "0004",
+    "0005",
+    "0006",
+    "0007",
+    "0008",
+    "0009",
+    "0010",
+    "0011",
+    "0012",
+    "0013",
+    "0014",
+)
 HEAD = REVISIONS[-1]
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -38,8 +53,22 @@ def refuse_foreign(tables: Iterable[str], place: str) -> None:
         )
 
 
+def refuse_encoding(connection: Connection, place: str) -> None:
+    """Raise `StoreError` for a PostgreSQL database that cannot hold every text, whatever its locale."""
+    if connection.dialect.name != "postgresql":
+        return
+    encoding = connection.execute(text("SELECT current_setting('server_encoding')")).scalar_one()
+    if encoding != "UTF8":
+        raise StoreError(
+            f"The database {place} has the encoding {encoding}; a store needs UTF8.",
+            "Create another one: CREATE DATABASE testio ENCODING 'UTF8' TEMPLATE template0; "
+            "and name it in TESTIO_DATABASE_URL.",
+        )
+
+
 def current_revision(connection: Connection, place: str) -> str | None:
-    """The store's revision, or None for a store without a schema. Raises `StoreForeign`."""
+    """The store's revision, or None for a store without a schema. Raises `StoreForeign`, `StoreError`."""
+    refuse_encoding(connection, place)
     tables = inspect(connection).get_table_names()
     found = None
     if "alembic_version" in tables:
@@ -63,6 +92,6 @@ def _upgrade(connection: Connection, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    if faultpoints.active():
-        event.listen(connection, "after_cursor_execute", lambda *_: faultpoints.reach("migration.statement"))
+    if crash_points.is_active():
+        event.listen(connection, "after_cursor_execute", lambda *_: crash_points.crash_point("migration.statement"))
     command.upgrade(config, revision)

@@ -13,7 +13,7 @@ from filelock import Timeout
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
-from testio_mcp import faultpoints
+from testio_mcp import crash_points
 from testio_mcp.database.backup import announce, aside_directory, backup_directory, flush, list_backups
 from testio_mcp.database.engine import sync_file_lock
 from testio_mcp.database.examine import files_of, reading, refuse_damaged
@@ -62,7 +62,7 @@ def without_syncs(db_path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _without_readers(db_path: Path) -> Iterator[None]:
+def without_readers(db_path: Path) -> Iterator[None]:
     """Keep every process out that would have the store open while it is replaced. Raises `StoreBusy`.
 
     A server would go on with the old file unnoticed. The lock ends as soon as this process closes the file anywhere.
@@ -194,7 +194,7 @@ def repair(db_path: Path) -> Restored | None:
 
 
 def _done(db_path: Path, backup: Path | None, unusable: dict[Path, str]) -> Restored:
-    with _without_readers(db_path):
+    with without_readers(db_path):
         aside = _replace(db_path, backup)
     # After a fresh start, what was put aside may be the only copy of the data.
     removed = _tidy(db_path) if backup is not None else ()
@@ -224,17 +224,17 @@ def _replace(db_path: Path, backup: Path | None) -> Path | None:
         if backup is not None:
             _copy(backup, fresh)
             verify_backup(fresh)
-        faultpoints.reach("restore.step")
+        crash_points.crash_point("restore.step")
         aside = _keep(db_path)
-        faultpoints.reach("restore.step")
+        crash_points.crash_point("restore.step")
         # The log goes first: beside another main file it would be replayed into it.
         for path in reversed(files_of(db_path)):
             if path != db_path or backup is None:
                 path.unlink()
-                faultpoints.reach("restore.step")
+                crash_points.crash_point("restore.step")
         if backup is not None:
             fresh.replace(db_path)
-        faultpoints.reach("restore.step")
+        crash_points.crash_point("restore.step")
         flush(db_path.parent)
     finally:
         fresh.unlink(missing_ok=True)

@@ -26,6 +26,7 @@ from sqlalchemy import (
     case,
     column,
     delete,
+    func,
     insert,
     select,
     table,
@@ -34,7 +35,19 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from testio_mcp.database.dialect import Row, insert_tuples
-from testio_mcp.database.tables import Bug, BugComment, Feature, Product, SearchSlice, Test, UserStory, table_of
+from testio_mcp.database.tables import (
+    Bug,
+    BugComment,
+    Execution,
+    Feature,
+    Product,
+    SearchSlice,
+    Test,
+    TestFeature,
+    TestStoryResult,
+    UserStory,
+    table_of,
+)
 from testio_mcp.database.tables.search import ALWAYS, NEVER
 from testio_mcp.database.words import words_of
 
@@ -53,7 +66,11 @@ _MERGED = 250
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Where the texts of one kind of record come from; `at` is the moment that a search by date is about."""
+    """Where the texts of one kind of record come from; `at` is the moment that a search by date is about.
+
+    `named_by` are the columns of other records that may name one which the account does not list: as long as such a
+    record counts, the name is found.
+    """
 
     kind: Kind
     table: Table
@@ -61,6 +78,7 @@ class Source:
     body: tuple[str, ...] = ()
     at: str | None = None
     comments: tuple[Table, str, str] | None = None
+    named_by: tuple[tuple[Table, str], ...] = ()
 
     @property
     def product(self) -> str:
@@ -81,8 +99,19 @@ SOURCES: dict[Kind, Source] = {
             (_COMMENT, "bug_id", "body"),
         ),
         Source("test", table_of(Test), "title", ("goal", "instructions", "out_of_scope"), "end_at"),
-        Source("user_story", table_of(UserStory), "title"),
-        Source("feature", table_of(Feature), "title", ("description", "howtofind")),
+        Source(
+            "user_story",
+            table_of(UserStory),
+            "title",
+            named_by=((table_of(TestStoryResult), "user_story_id"), (table_of(Execution), "user_story_id")),
+        ),
+        Source(
+            "feature",
+            table_of(Feature),
+            "title",
+            ("description", "howtofind"),
+            named_by=((table_of(TestFeature), "feature_id"), (table_of(Bug), "feature_id")),
+        ),
         Source("product", table_of(Product), "name", ("description",)),
     )
 }
@@ -125,14 +154,15 @@ def scope_word(product_id: int) -> str:
 
 
 def document(source: Source, row: Mapping[str, Any], comments: Sequence[str | None] = ()) -> Document:
-    """What is indexed of a record."""
+    """What is indexed of a record; of one that is only a name (or no more than that), the name alone."""
     code = slice_code(row["id"] >> SLICE)
+    body = () if source.named_by and row["gone_at"] is not None else source.body
     return Document(
         row["id"],
         row[source.product],
         row[source.at] if source.at else None,
         folded(code, (row[source.title],)),
-        folded(code, (row[name] for name in source.body)),
+        folded(code, (row[name] for name in body)),
         folded(code, comments),
     )
 
@@ -148,6 +178,21 @@ def index_rows(conn: Connection, table: Table, rows: Sequence[Row], parts: Mappi
         for own in parts.get(part, ()):
             comments.setdefault(own[owner], []).append(own[column])
     store_documents(conn, source.kind, [document(source, row, comments.get(row["id"], ())) for row in rows])
+
+
+def index_again(conn: Connection, table: Table, ids: Sequence[int]) -> None:
+    """Index records as they are stored now; other tables' rows are no matter."""
+    source = _SOURCE_OF.get(table)
+    if source is None:
+        return
+    for start in range(0, len(ids), BATCH):
+        store_documents(conn, source.kind, documents_of(conn, source.kind, ids[start : start + BATCH]))
+
+
+def _texts(source: Source) -> list[str]:
+    """The columns that a document is made of."""
+    names = ["id", source.product, source.title, *source.body, *([source.at] if source.at else [])]
+    return list(dict.fromkeys([*names, *(["gone_at"] if source.named_by else [])]))
 
 
 # --- the tables of each database: FTS5 has a rowid of its own, PostgreSQL the words in a column -------------------
@@ -242,6 +287,63 @@ def _widen(dialect: str) -> Any:
     )
 
 
+def documents_of(conn: Connection, kind: Kind, ids: Sequence[int]) -> list[Document]:
+    """What is to be indexed of these records."""
+    source = SOURCES[kind]
+    columns = source.table.c
+    names = _texts(source)
+    statement = select(*(columns[name] for name in names)).where(columns.id.in_(ids)).order_by(columns.id)
+    rows = [dict(zip(names, row, strict=True)) for row in conn.execute(statement).all()]
+    comments: dict[int, list[str]] = {}
+    if source.comments and rows:
+        part, owner, body = source.comments
+        for own in _comments(conn, source, rows)[part]:
+            comments.setdefault(own[owner], []).append(own[body])
+    return [document(source, row, comments.get(row["id"], ())) for row in rows]
+
+
+def stored_words(conn: Connection, kind: Kind, ids: Sequence[int]) -> dict[int, tuple[Any, ...]]:
+    """What the index holds of these records, as `words_in` gives it for a document."""
+    table = index_table(conn.dialect.name, kind).c
+    words = table.scope if conn.dialect.name == "sqlite" else func.tsvector_to_array(table.words)
+    rows = conn.execute(select(table.id, table.title, table.body, table.comments, words).where(table.id.in_(ids)))
+    return {row[0]: (*row[1:4], row[4] if isinstance(row[4], str) else frozenset(row[4])) for row in rows}
+
+
+def words_in(conn: Connection, document: Document) -> tuple[Any, ...]:
+    """The texts of a document, and the words by which it is found."""
+    texts = (document.title, document.body, document.comments)
+    scope = slice_code(document.id >> SLICE) + scope_word(document.product_id)
+    if conn.dialect.name == "sqlite":
+        return (*texts, scope)
+    return (*texts, frozenset((scope, *(word for text in texts for word in text.split()))))
+
+
+def lacking_slices(conn: Connection, kind: Kind, documents: Sequence[Document]) -> set[int]:
+    """The documents whose slice is not noted, or not with their moment."""
+    stored = {
+        (row[0], row[1]): (row[2], row[3])
+        for row in conn.execute(
+            select(SLICES.c.product_id, SLICES.c.number, SLICES.c.first_at, SLICES.c.last_at).where(
+                SLICES.c.kind == kind, SLICES.c.number.in_({each.id >> SLICE for each in documents})
+            )
+        )
+    }
+    found = set()
+    for each in documents:
+        for product_id in (0, each.product_id):
+            first, last = stored.get((product_id, each.id >> SLICE), (None, None))
+            if first is None or last is None or (each.at is not None and not first <= each.at <= last):
+                found.add(each.id)
+    return found
+
+
+def remove_documents(conn: Connection, kind: Kind, ids: Sequence[int]) -> None:
+    """Take records out of the index."""
+    if ids:
+        conn.execute(_delete(conn.dialect.name, kind), {"ids": list(ids)})
+
+
 def tidy(conn: Connection) -> bool:
     """Merge some of the pieces that writing leaves of the indexes, and say whether there is more to merge.
 
@@ -264,12 +366,9 @@ def fill(conn: Connection) -> None:
     """Index all records of a store whose indexes are empty, some at a time."""
     for source in SOURCES.values():
         columns = source.table.c
-        names = ("id", source.product, source.title, *source.body, *([source.at] if source.at else []))
-        # Rows without a hash only hold the place of a record; user stories never have one.
-        copied = true() if source.kind == "user_story" else columns.content_hash != ""
-        some = select(*(columns[name] for name in dict.fromkeys(names))).where(
-            columns.id > bindparam("after"), copied
-        )
+        # Rows without a hash only hold the place of a record, or a name by which it is found.
+        copied = true() if source.named_by else columns.content_hash != ""
+        some = select(*(columns[name] for name in _texts(source))).where(columns.id > bindparam("after"), copied)
         some = some.order_by(columns.id).limit(BATCH)
         after = -(2**63)
         while rows := [dict(row) for row in conn.execute(some, {"after": after}).mappings()]:

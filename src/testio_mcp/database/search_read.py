@@ -18,8 +18,10 @@ from sqlalchemy import (
     and_,
     bindparam,
     cast,
+    exists,
     func,
     literal_column,
+    or_,
     select,
 )
 from sqlalchemy.dialects import postgresql
@@ -27,7 +29,7 @@ from sqlalchemy.dialects import postgresql
 from testio_mcp.database.dialect import among, fetch
 from testio_mcp.database.search import SLICE, SLICES, SOURCES, Kind, index_table, scope_word, slice_code
 from testio_mcp.database.search_query import LANGUAGES, Both, Counts, Query, Term, condition
-from testio_mcp.database.tables import Feature, table_of
+from testio_mcp.database.tables import Feature, Test, table_of
 from testio_mcp.database.tables.search import ALWAYS, NEVER
 
 _WIDEST = 32
@@ -217,17 +219,28 @@ def _candidates_statement(dialect: str, kind: Kind, by_date: bool) -> Select[Any
     index, source = index_table(dialect, kind), SOURCES[kind]
     record = source.table.c
     conditions: list[ColumnElement[bool]] = [_matches(dialect, index), index.c.id <= bindparam("last")]
-    conditions.append(record.gone_at.is_(None))
+    listed: ColumnElement[bool] = record.gone_at.is_(None)
     joined = index.join(source.table, index.c.id == record.id)
     if kind == "user_story":
         feature = table_of(Feature)
-        joined = joined.join(feature, and_(record.feature_id == feature.c.id, feature.c.gone_at.is_(None)))
+        joined = joined.join(feature, record.feature_id == feature.c.id)
+        listed = and_(listed, feature.c.gone_at.is_(None))
+    conditions.append(or_(listed, *(_is_named(table, column, record.id) for table, column in source.named_by)))
     if by_date and source.at:
         at = record[source.at]
         conditions += [at >= bindparam("start", type_=at.type), at < bindparam("end", type_=at.type)]
     texts = (index.c.id, index.c.title, index.c.body, index.c.comments)
     newest = select(*texts).select_from(joined).where(*conditions).order_by(index.c.id.desc())
     return newest.limit(bindparam("batch"))
+
+
+def _is_named(table: Table, column: str, key: ColumnElement[int]) -> ColumnElement[bool]:
+    """Whether a record of this table that counts names the one with this id."""
+    named = exists().where(table.c[column] == key)
+    if "gone_at" in table.c:
+        return named.where(table.c.gone_at.is_(None))
+    test = table_of(Test).c
+    return named.where(table.c.test_id == test.id, test.gone_at.is_(None))
 
 
 def _matches(dialect: str, index: Table) -> ColumnElement[bool]:

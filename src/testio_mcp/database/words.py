@@ -55,6 +55,18 @@ class _Parts(dict[int, str]):
         return part
 
 
+class _Hidden(dict[int, str]):
+    """Each character as it is, but none for those that nobody sees."""
+
+    def __missing__(self, code: int) -> str:
+        part = "" if unicodedata.category(chr(code)) == "Cf" else chr(code)
+        if len(self) < _KEPT:
+            self[code] = part
+        return part
+
+
+_HIDDEN = _Hidden()
+_PLAIN_LETTERS = {ord(letter): plain for letter, plain in _PLAIN.items()}
 _PARTS = _Parts({ord(letter): plain for letter, plain in _PLAIN.items()})
 
 
@@ -66,9 +78,23 @@ def is_unspaced(word: str) -> bool:
 
 def words_of(text: str) -> list[str]:
     """The words of a text in their order, folded."""
-    if text.isascii():
-        found = text.translate(_ASCII).split()
-    else:
-        decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-        found = unicodedata.normalize("NFC", _ACCENTS.sub("", decomposed)).translate(_PARTS).split()
+    found = (text.translate(_ASCII) if text.isascii() else _without_accents(text).translate(_PARTS)).split()
     return [word[:WIDTH] for word in found]
+
+
+def fold(text: str) -> str:
+    """A text as filters compare it: without case, accents and what nobody sees; white space is one blank.
+
+    Signs stay, unlike in `words_of`: a filter takes any part of a text.
+
+    >>> fold("  Épargne\u00a0ÜBER 50 %")
+    'epargne uber 50 %'
+    """
+    if not text.isascii():
+        text = _without_accents(text).translate(_HIDDEN).translate(_PLAIN_LETTERS)
+    return " ".join(text.lower().split())
+
+
+def _without_accents(text: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    return unicodedata.normalize("NFC", _ACCENTS.sub("", decomposed))

@@ -15,20 +15,24 @@ from sqlalchemy.exc import OperationalError
 from testio_mcp.api.client import CustomerApi
 from testio_mcp.api.probe import PATIENCE, Probe, probe
 from testio_mcp.database.cache import PersistentCache, open_postgresql
+from testio_mcp.database.derived import find_outdated
 from testio_mcp.database.examine import find_damage, missing_parts, reading, revision_of
 from testio_mcp.database.faults import store_errors
 from testio_mcp.database.migrate import HEAD
 from testio_mcp.database.tables import Drift, Product, SyncRun, table_of
 from testio_mcp.errors import StoreBusy, StoreReadOnly, TestioError
-from testio_mcp.operations.paging import as_of
-from testio_mcp.patience import within
+from testio_mcp.operations.lists.paging import as_of
 from testio_mcp.settings import Settings
+from testio_mcp.sync.derived import first_differences
 from testio_mcp.sync.state import count_letters
+from testio_mcp.timeouts import run_with_timeout
 
 LONGEST_READING = 30.0
 """Seconds that the search for damage may take; reading all of a large store takes minutes."""
 LONGEST_LOOK = 60.0
 """Seconds for all of the look at the store: a disk or a server may hang."""
+LONGEST_DEEP_LOOK = 3600.0
+"""The same where all derived data are counted again."""
 
 _run, _drift = table_of(SyncRun).c, table_of(Drift).c
 _LAST_RUN = select(_run.status, _run.started_at, _run.error).order_by(_run.id.desc()).limit(1)
@@ -67,7 +71,8 @@ class Contents:
 class StoreFacts:
     """What an examination of the store found, as far as it came; `error` is what ended it.
 
-    `damage` is None when nothing was searched for it; `is_too_large` says that there was no time to.
+    `damage` is None when nothing was searched for it; `is_too_large` says that there was no time to. `outdated` names
+    derived data of another version, and `differences` has the first difference of each kind that is wrong.
     """
 
     place: str
@@ -77,6 +82,8 @@ class StoreFacts:
     is_too_large: bool = False
     may_write: bool = True
     contents: Contents | None = None
+    outdated: list[str] | None = None
+    differences: list[str] | None = None
     error: TestioError | None = None
 
 
@@ -92,9 +99,9 @@ class Case:
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
-async def gather(settings: Settings) -> Case:
+async def gather(settings: Settings, *, deep: bool = False) -> Case:
     """Examine the store and ask the API, both at once. Neither raises: what fails is part of the case."""
-    store, (way, products, refused) = await asyncio.gather(_look(settings), _ask(settings))
+    store, (way, products, refused) = await asyncio.gather(_look(settings, deep), _ask(settings))
     return Case(settings, store, way, products, refused)
 
 
@@ -109,21 +116,22 @@ async def _ask(settings: Settings) -> tuple[Probe, frozenset[int] | None, Testio
         return way, None, error
 
 
-async def _look(settings: Settings) -> StoreFacts:
+async def _look(settings: Settings, deep: bool) -> StoreFacts:
     url, schema = settings.database_url, settings.database_schema
     facts = StoreFacts(str(settings.db_path) if url is None else f"PostgreSQL (schema {schema})")
 
     def look() -> None:
         try:
             if url is None:
-                _look_at_file(settings.db_path, facts)
+                _look_at_file(settings.db_path, facts, deep)
             else:
-                asyncio.run(_look_at_server(url.get_secret_value(), schema, facts))
+                asyncio.run(_look_at_server(url.get_secret_value(), schema, facts, deep))
         except TestioError as error:
             facts.error = error
 
     try:
-        await within(LONGEST_LOOK if url is None else LONGEST_READING, look)
+        longest = LONGEST_LOOK if url is None else LONGEST_READING
+        await run_with_timeout(LONGEST_DEEP_LOOK if deep else longest, look)
     except TimeoutError:
         where = "disk" if url is None else "server, or for a program that keeps its tables locked,"
         error = StoreBusy(f"The store {facts.place} does not answer.", f"Look for a {where} that hangs; try again.")
@@ -131,28 +139,28 @@ async def _look(settings: Settings) -> StoreFacts:
     return facts
 
 
-def _look_at_file(path: Path, facts: StoreFacts) -> None:
+def _look_at_file(path: Path, facts: StoreFacts, deep: bool) -> None:
     with store_errors(facts.place):
         facts.exists = path.exists()
         if facts.exists and not path.is_file():
             raise StoreReadOnly(f"The store {path} is no file.", "Set TESTIO_DB_PATH to the path of a file.")
     if facts.exists:
         with reading(path) as conn:
-            _examine(conn, facts)
+            _examine(conn, facts, deep)
 
 
-async def _look_at_server(database_url: str, schema: str, facts: StoreFacts) -> None:
+async def _look_at_server(database_url: str, schema: str, facts: StoreFacts, deep: bool) -> None:
     facts.place = PersistentCache("unused", database_url=database_url, schema=schema).place
-    engine = open_postgresql(database_url, schema)
-    try:
-        with store_errors(facts.place):
+    with store_errors(facts.place):
+        engine = await open_postgresql(database_url, schema)
+        try:
             async with engine.connect() as connection:
-                await connection.run_sync(_examine, facts)
-    finally:
-        await engine.dispose()
+                await connection.run_sync(_examine, facts, deep)
+        finally:
+            await engine.dispose()
 
 
-def _examine(conn: Connection, facts: StoreFacts) -> None:
+def _examine(conn: Connection, facts: StoreFacts, deep: bool) -> None:
     """Note down one thing after the other, so that what was found stays when the next look fails."""
     facts.revision = revision_of(conn, facts.place)
     if conn.dialect.name == "sqlite":
@@ -164,6 +172,9 @@ def _examine(conn: Connection, facts: StoreFacts) -> None:
             facts.damage = missing_parts(conn)
     if facts.revision == HEAD and not facts.damage:
         facts.contents = _contents(conn)
+        facts.outdated = find_outdated(conn)
+        if not facts.outdated:
+            facts.differences = first_differences(conn, deep=deep)
 
 
 @contextmanager

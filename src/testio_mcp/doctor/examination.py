@@ -5,10 +5,18 @@ from functools import partial
 
 from testio_mcp.doctor.case import Case, gather
 from testio_mcp.doctor.findings import Diagnosis, Finding, Verdict, fail, skip
-from testio_mcp.doctor.machine import check_disk, check_file_system, check_modes, check_python, check_sqlite
+from testio_mcp.doctor.machine import (
+    check_disk,
+    check_file_system,
+    check_modes,
+    check_python,
+    check_settings,
+    check_sqlite,
+)
 from testio_mcp.doctor.network import check_api, check_ca, check_clock, check_proxy, check_token
 from testio_mcp.doctor.stores import (
     check_backups,
+    check_derived,
     check_drift,
     check_integrity,
     check_problems,
@@ -17,15 +25,17 @@ from testio_mcp.doctor.stores import (
     check_sync,
 )
 from testio_mcp.errors import TestioError
-from testio_mcp.patience import within
 from testio_mcp.settings import Settings, load_settings
+from testio_mcp.timeouts import run_with_timeout
 
 Check = Callable[[Case], Verdict]
 WITHOUT_SETTINGS: tuple[tuple[str, Callable[[], Verdict]], ...] = (("python", check_python), ("sqlite", check_sqlite))
 CHECKS: tuple[tuple[str, Check], ...] = (
+    ("configuration", check_settings),
     ("store", check_store),
     ("integrity", check_integrity),
     ("schema", check_schema),
+    ("derived data", check_derived),
     ("backups", check_backups),
     ("file modes", check_modes),
     ("file system", check_file_system),
@@ -45,22 +55,22 @@ _SHORTEST_SECRET = 6
 """Shorter secrets are no secrets, and hiding them would hide ordinary words."""
 
 
-async def examine(**overrides: object) -> Diagnosis:
+async def examine(*, deep: object = False, **overrides: object) -> Diagnosis:
     """Examine this installation; `overrides` win over the environment. Raises nothing that a person could mend."""
     verdicts = [(name, check()) for name, check in WITHOUT_SETTINGS]
     try:
-        settings = await within(LONGEST_CHECK, partial(load_settings, **overrides))
+        settings = await run_with_timeout(LONGEST_CHECK, partial(load_settings, **overrides))
     except (TestioError, OSError) as error:  # a time-out is one of the latter
-        verdicts.append(("settings", _failed(error, "Make the .env file readable for this user.")))
+        verdicts.append(("settings", _failed(error, "Make the file of settings readable for this user.")))
         verdicts += [(name, skip("needs the settings")) for name, _ in CHECKS]
         return _diagnosis(verdicts, ())
-    case = await gather(settings)
+    case = await gather(settings, deep=bool(deep))
     return _diagnosis(verdicts + [(name, await _made(check, case)) for name, check in CHECKS], _secrets(settings))
 
 
 async def _made(check: Check, case: Case) -> Verdict:
     try:
-        return await within(LONGEST_CHECK, partial(check, case))
+        return await run_with_timeout(LONGEST_CHECK, partial(check, case))
     except (TestioError, OSError) as error:
         return _failed(error, "Let this user read it, or set TESTIO_DB_PATH to another place.")
 

@@ -12,8 +12,10 @@ from pathlib import Path
 from testio_mcp.database.backup import aside_directory, backup_directory, list_backups
 from testio_mcp.database.examine import files_of
 from testio_mcp.database.mounts import ELSEWHERE, NETWORK, SHARED, file_system_of
+from testio_mcp.directories import user_env_file
 from testio_mcp.doctor.case import Case
 from testio_mcp.doctor.findings import Verdict, fail, mebibytes, ok, skip, warn
+from testio_mcp.settings import env_files
 
 NEEDED_PYTHON = (3, 11)
 NEEDED_SQLITE = (3, 35, 0)
@@ -68,8 +70,31 @@ def _existing(path: Path) -> Path:
     return next(place for place in (path, *path.parents) if place.is_dir())
 
 
+_LEADING = ("db_path", "database_url", "alert_webhook", "alert_rules", "proxy", "ca_file")
+"""Settings that lead data or their reader somewhere, beside the address of the API."""
+
+
+def check_settings(case: Case) -> Verdict:
+    """Which files of settings are read, which of them lead anywhere, and which file here is not read."""
+    read = ", ".join(map(str, env_files())) or "the environment alone"
+    api = f"; API {case.settings.unusual_api}" if case.settings.unusual_api else ""
+    # Not what they say: an address may hold a secret, and the paths and the proxy have checks of their own.
+    leading = [name for name in _LEADING if case.settings.source_of(name) != "the defaults"]
+    api += "".join(f"; TESTIO_{name.upper()} from {case.settings.source_of(name)}" for name in leading)
+    stray = Path(".env")
+    if stray.is_file() and stray.absolute() not in [path.absolute() for path in env_files()]:
+        try:
+            holds_settings = b"TESTIO_" in stray.read_bytes()[:65536]
+        except OSError:
+            holds_settings = False
+        if holds_settings:
+            step = f"Name it with --env-file .env, or move its lines to {user_env_file()}."
+            return warn(f"{read}{api}; the .env of this directory is not read", step)
+    return ok(f"{read}{api}")
+
+
 def check_modes(case: Case) -> Verdict:
-    """Only the owner may read the store, its backups, and a `.env` file that holds a token."""
+    """Only the owner may read the store, its backups, and files of settings."""
     if sys.platform == "win32":
         return skip("this system has no file modes")
     open_files = [path for path in _private_files(case) if _mode(path) & 0o077]
@@ -92,13 +117,12 @@ def check_modes(case: Case) -> Verdict:
 
 
 def _private_files(case: Case) -> list[Path]:
-    env = Path(".env")
-    holds_secret = env.is_file() and b"TESTIO_" in env.read_bytes()[:65536]
+    settings = [path.absolute() for path in env_files() if path.is_file()]
     if case.settings.database_url is not None:
-        return [env.absolute()] if holds_secret else []
+        return settings
     store = case.settings.db_path
     files = [path for path in files_of(store) if path.is_file()]
-    return [*files, *list_backups(store), *([env.absolute()] if holds_secret else [])]
+    return [*files, *list_backups(store), *settings]
 
 
 def _private_directories(case: Case) -> list[Path]:

@@ -80,6 +80,20 @@ def check_schema(case: Case) -> Verdict:
     return ok(f"revision {HEAD}, the newest")
 
 
+def check_derived(case: Case) -> Verdict:
+    """Whether a sample of what is computed from stored data is what computing it again gives; with --deep, all."""
+    facts = case.store
+    if facts.outdated:
+        found = f"not of this version: {', '.join(facts.outdated)}; the next start computes them again"
+        return warn(found, "testio-mcp db rebuild")
+    if facts.differences is None:
+        return skip(_why_unknown(facts))
+    if facts.differences:
+        more = f" (and {len(facts.differences) - 1} more kinds)" if len(facts.differences) > 1 else ""
+        return fail(f"{facts.differences[0][:200]}{more}", "testio-mcp db rebuild")
+    return ok("what was counted again agrees")
+
+
 def check_backups(case: Case) -> Verdict:
     """Copies to fall back on."""
     if case.settings.database_url is not None:
@@ -111,7 +125,8 @@ def check_sync(case: Case) -> Verdict:
         return warn("never synced", _SYNC)
     age = _age(case, contents)
     if run.status in ("failed", "interrupted"):
-        return warn(f"the newest run was {run.status}; {age}" + (f" ({run.error})" if run.error else ""), _SYNC)
+        said = "failed" if run.status == "failed" else "was interrupted"
+        return warn(f"the newest run {said}; {age}" + (f" ({run.error})" if run.error else ""), _SYNC)
     if run.status == "running":
         return ok(f"a run began at {run.started_at:%Y-%m-%d %H:%M} UTC; {age}")
     if contents.as_of is None or case.now - contents.as_of > OLD:

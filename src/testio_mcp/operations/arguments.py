@@ -3,7 +3,8 @@
 import inspect
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Annotated, Any, get_args
 
@@ -19,7 +20,10 @@ from pydantic import (
 )
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import ErrorDetails, core_schema
+from sqlalchemy import ColumnElement, Connection, bindparam, select
 
+from testio_mcp.database.dialect import fetch
+from testio_mcp.domain import Scope
 from testio_mcp.errors import BadInput
 
 
@@ -35,11 +39,77 @@ def split_list(value: object) -> object:
     return [] if value is None else [value]
 
 
+def order_by(**names: tuple[str, str]) -> BeforeValidator:
+    """Read names of fields as words for an order: the first with a leading minus, highest or newest first."""
+
+    def read(value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        word = value.strip().lower()
+        first, otherwise = names.get(word.removeprefix("-"), (word, word))
+        return first if word.startswith("-") else otherwise
+
+    return BeforeValidator(read)
+
+
 _YEAR = re.compile(r"\s*\d{4}-\d\d-\d\d")
 _UNSTORABLE = re.compile("[\\ud800-\\udfff\\x00]")
 AsList = BeforeValidator(split_list)
 Ids = Annotated[list[int], AsList]
 Fields = Annotated[list[str], AsList, Field(description="Only these fields; all when left out.")]
+ScopeOfTests = Annotated[Scope, Field(description="ran: tests that ran.")]
+TotalOnly = Annotated[bool, Field(description="Only the exact total.")]
+
+
+@dataclass(frozen=True)
+class OtherName:
+    """Another name under which a field of a list can be asked for; the answer has its own name."""
+
+    name: str
+
+
+class _OnRequest:
+    """Marks a field of a list that is read and shown only where `fields` names it."""
+
+
+ON_REQUEST = _OnRequest()
+
+
+class _Deleted:
+    """Marks the ids of what an action deletes: a list that names none is refused, so that no slip deletes all."""
+
+
+DELETED = _Deleted()
+
+
+@dataclass(frozen=True)
+class OpenWords:
+    """Valid values of an argument: words of the domain, and any other word that a column of the store holds."""
+
+    words: tuple[str, ...]
+    column: ColumnElement[str]
+
+    def refuse_unknown(self, conn: Connection, name: str, values: Sequence[str]) -> None:
+        """Raise `BadInput` for the first value that neither the domain nor the store has."""
+        strange = [value for value in values if value not in self.words]
+        if not strange:
+            return
+        held = select(self.column).where(self.column.in_(bindparam("words", expanding=True))).distinct()
+        stored = {row[0] for row in fetch(conn, held, {"words": strange})}
+        if unknown := [value for value in strange if value not in stored]:
+            others = {row[0] for row in fetch(conn, select(self.column).distinct(), {})} - {*self.words, None}
+            known = ", ".join([*self.words, *sorted(others)])
+            raise BadInput(f"{name}: {unknown[0][:60]!r} is not a valid value.", f"{name} takes any of: {known}.")
+
+
+def open_words(model: type[BaseModel]) -> Mapping[str, OpenWords]:
+    """The arguments that take words of the store, and what is valid for each."""
+    return {
+        name: each
+        for name, field in model.model_fields.items()
+        for each in field.metadata
+        if isinstance(each, OpenWords)
+    }
 
 
 def is_storable(value: object) -> bool:
@@ -100,7 +170,7 @@ def _day(value: object) -> object:
 def arguments_model(
     function: Callable[..., object], injected: frozenset[object], *, has_fields: bool = False
 ) -> type[Arguments]:
-    """The model of a function's parameters, without those whose type is `injected`; `fields` of a list at the end."""
+    """The model of a function's parameters, without those whose type is `injected`; a list always has `fields`."""
     fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.annotation in injected:
@@ -111,7 +181,7 @@ def arguments_model(
             annotation = Annotated[annotation, BeforeValidator(_day)]
         fields[name] = (annotation, ... if required else parameter.default)
     if has_fields:
-        fields["fields"] = (Fields, [])
+        fields.setdefault("fields", (Fields, []))
     title = "".join(part.title() for part in function.__name__.split("_")) + "Arguments"
     return create_model(title, __base__=Arguments, **fields)
 

@@ -15,10 +15,22 @@ from typing import Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from sqlalchemy import Connection
 
-from testio_mcp.app import App
-from testio_mcp.errors import BadInput, NotFound
-from testio_mcp.operations.arguments import Arguments, arguments_model, explain, input_schema
-from testio_mcp.operations.paging import Fit, Page, unlimited
+from testio_mcp.app import REBUILD, App
+from testio_mcp.database.derived import VERSIONS, find_outdated, refuse_outdated
+from testio_mcp.errors import BadInput, NotFound, StoreOutdated
+from testio_mcp.operations.arguments import (
+    ON_REQUEST,
+    Arguments,
+    OpenWords,
+    OtherName,
+    arguments_model,
+    explain,
+    input_schema,
+    open_words,
+)
+from testio_mcp.operations.lists.filter_values import add_notes, filters_to_check
+from testio_mcp.operations.lists.paging import Fit, Page, unlimited
+from testio_mcp.operations.normalization import normalize
 from testio_mcp.settings import Settings
 from testio_mcp.sync.freshness import RETRY_AFTER, is_refreshing, refresh
 from testio_mcp.sync.progress import Report, silent
@@ -103,6 +115,7 @@ class Operation:
         Raises `BadInput` for arguments that do not fit, and whatever `TestioError` the operation raises.
         """
         values = self._valid(arguments)
+        await _refuse_while_rebuilding(app)
         await refresh(app, self.needs)
         return await self._run(app, values, report)
 
@@ -118,24 +131,60 @@ class Operation:
         """
         values = self._valid(arguments)
         fields: list[str] = values.get("fields", [])
+        await _refuse_while_rebuilding(app)
         not_refreshed = await refresh(app, self.needs)
         page = (await self._run(app, values, report, fit)).model_dump(mode="json")
-        if fields:
-            kept = ["id", *fields]
+        if self.item is not None and (fields or self._on_request):
+            kept = {"id", *fields} if fields else self.item.model_fields.keys() - self._on_request
             page["items"] = [{name: item[name] for name in item if name in kept} for item in page["items"]]
         return page | ({"not_refreshed": not_refreshed} if not_refreshed else {})
 
+    def normalize(self, arguments: Mapping[str, object], *, is_lenient: bool = False) -> dict[str, object]:
+        """The arguments without those that are absent, and with words as the domain writes them.
+
+        `is_lenient` counts as absent also what the clients of models fill in.
+
+        Raises `BadInput` for arguments that are nested too deeply to be read.
+        """
+        try:
+            return normalize(self.arguments, arguments, is_lenient=is_lenient)
+        except RecursionError:
+            raise _too_deep() from None
+
     def _valid(self, arguments: Mapping[str, object]) -> dict[str, Any]:
         try:
-            valid = self.arguments.model_validate(dict(arguments))
+            valid = self.arguments.model_validate(self.normalize(arguments))
         except ValidationError as error:
             raise explain(error, self.arguments) from None
+        except RecursionError:
+            raise _too_deep() from None
         values = {name: getattr(valid, name) for name in self.arguments.model_fields}
-        unknown = [name for name in values.get("fields", []) if self.item and name not in self.item.model_fields]
-        if unknown and self.item:
-            known = ", ".join(self.item.model_fields)
-            raise BadInput(f"fields: there is no field {unknown[0][:60]!r}.", f"fields takes any of: {known}.")
+        if self.item is not None:
+            values["fields"] = [self._field_named(name) for name in values["fields"]]
+            unknown = [name for name in values["fields"] if name not in self.item.model_fields]
+            if unknown:
+                known = ", ".join(self.item.model_fields)
+                raise BadInput(f"fields: there is no field {unknown[0][:60]!r}.", f"fields takes any of: {known}.")
         return values
+
+    def _field_named(self, name: str) -> str:
+        """The field of a list's records that a name means, whatever its case; the name itself where there is none."""
+        name = self._other_names.get(name, name)
+        folded = name.lower()
+        return folded if self.item and folded in self.item.model_fields else self._other_names.get(folded, name)
+
+    @cached_property
+    def _on_request(self) -> frozenset[str]:
+        """Fields of a list's records that are shown only where they are asked for."""
+        fields = self.item.model_fields if self.item else {}
+        return frozenset(name for name, about in fields.items() if ON_REQUEST in about.metadata)
+
+    @cached_property
+    def _other_names(self) -> Mapping[str, str]:
+        """Other names of fields, and the field that each one means."""
+        fields = self.item.model_fields if self.item else {}
+        marks = [(mark, name) for name, about in fields.items() for mark in about.metadata]
+        return {mark.name: name for mark, name in marks if isinstance(mark, OtherName)}
 
     async def _run(self, app: App, values: dict[str, Any], report: Report, fit: Fit = unlimited) -> BaseModel:
         """The answer from the store; what is not there may be newer than the copy, which is refreshed for it."""
@@ -151,19 +200,58 @@ class Operation:
             raise
 
     async def _asked(self, app: App, values: dict[str, Any], report: Report, fit: Fit) -> BaseModel:
-        values = {name: value for name, value in values.items() if name != "fields" or self.item is None}
+        await self._refuse_unknown_words(app, values)
+        if self.item is not None and "fields" not in inspect.signature(self.function).parameters:
+            values = {name: value for name, value in values.items() if name != "fields"}
         answer: BaseModel
         if Settings in self._takes:
             values["settings"] = app.settings
         if Connection in self._takes:
-            answer = await app.store.read(partial(self.function, **values))
-            return answer
+            return await app.store.read(partial(self._ask, values))
+        if self.needs:
+            await app.store.read(refuse_outdated)
         if Report in self._takes:
             values["report"] = report
         if Fit in self._takes:
             values["fit"] = fit
         answer = await self.function(app, **values)
+        if isinstance(answer, Page) and filters_to_check(self.name, values, answer):
+            await app.store.read(partial(add_notes, operation=self.name, arguments=values, page=answer))
         return answer
+
+    def _ask(self, values: dict[str, Any], conn: Connection) -> BaseModel:
+        refuse_outdated(conn)
+        answer: BaseModel = self.function(conn, **values)
+        if isinstance(answer, Page):
+            add_notes(conn, self.name, values, answer)
+        return answer
+
+    async def _refuse_unknown_words(self, app: App, values: Mapping[str, Any]) -> None:
+        """Look in the store for words that are not the domain's. Raises `BadInput` for one that is not there."""
+        for name, valid in self._open_words.items():
+            if any(value not in valid.words for value in values[name]):
+                await app.store.read(partial(valid.refuse_unknown, name=name, values=values[name]))
+
+    @cached_property
+    def _open_words(self) -> Mapping[str, OpenWords]:
+        return open_words(self.arguments)
+
+
+def _too_deep() -> BadInput:
+    return BadInput("The arguments are nested too deeply.", "Send plain values, or lists of them.")
+
+
+async def _refuse_while_rebuilding(app: App) -> None:
+    """Wait as long as for a refresh for the end of a rebuild. Raises `StoreOutdated` when it goes on longer."""
+    if app.flight(REBUILD) is None:
+        return
+    await app.wait_for(REBUILD, app.settings.refresh_budget_seconds)
+    if app.flight(REBUILD) is not None and (outdated := await app.store.read(find_outdated)):
+        raise StoreOutdated(
+            "The store is being rebuilt after an upgrade of testio-mcp, and nothing is answered before that is done; "
+            f"{len(outdated)} of {len(VERSIONS)} kinds of data are left ({', '.join(outdated)}).",
+            "Ask again in a minute.",
+        )
 
 
 _REGISTRY: dict[str, Operation] = {}
@@ -198,35 +286,34 @@ def operation(
 
 # In the order in which they are documented.
 _MODULES = (
-    "products",
-    "product_detail",
-    "features",
-    "feature_detail",
-    "people",
-    "person_detail",
-    "environments",
-    "tests",
-    "test_detail",
-    "executions",
-    "bugs",
-    "bug_detail",
-    "triage",
-    "matrix",
-    "search",
-    "changes",
-    "digest",
+    "records.products",
+    "records.product_detail",
+    "records.features",
+    "records.feature_detail",
+    "records.people",
+    "records.person_detail",
+    "records.environments",
+    "records.tests",
+    "records.test_detail",
+    "records.executions",
+    "records.bugs",
+    "records.bug_detail",
+    "work.triage",
+    "reports.matrix",
+    "work.search",
+    "work.changes",
+    "work.digest",
     "metrics.query",
     "metrics.capabilities",
-    "compare",
-    "readiness",
-    "quality.report",
-    "quality.files",
-    "custom_reports",
-    "custom_report_summary",
-    "case_results",
-    "sync",
-    "status",
-    "problems",
+    "reports.compare",
+    "reports.readiness",
+    "reports.quality_report",
+    "reports.files",
+    "records.custom_report",
+    "records.case_results",
+    "work.sync",
+    "work.status",
+    "work.problems",
 )
 
 

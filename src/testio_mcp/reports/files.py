@@ -43,6 +43,22 @@ def save(content: bytes, name: str, directory: Path, *, allow_folders: bool = Fa
     return target
 
 
+def name_below(name: str, directory: Path) -> str:
+    """The name below `directory` of the file that a path means, wherever its links and dots lead.
+
+    An absolute path is taken as it is, another one as below the directory. Raises `BadInput` for one that leads out.
+    """
+    try:
+        root = directory.resolve()
+        path = (root / name).resolve()
+    except (OSError, RuntimeError, ValueError):  # a circle of links, or a name that no file can have
+        path = root = directory
+    if path == root or not path.is_relative_to(root):
+        message = f"{_shown(name)} leads out of the export directory, {directory}."
+        raise BadInput(message, "Give a name below it, or set TESTIO_EXPORT_DIR to another directory.")
+    return path.relative_to(root).as_posix()
+
+
 def _shown(name: str) -> str:
     return ascii(name[:80])
 

@@ -11,14 +11,15 @@ from markupsafe import Markup
 
 from testio_mcp.reports import words
 from testio_mcp.reports.charts import PATTERNS, draw
+from testio_mcp.reports.links import Render
 from testio_mcp.reports.model import Health, Report, Section
 
 _LONG = 26
 """Letters of a text that may be broken into lines in a table."""
 
 
-def page(report: Report) -> str:
-    """A report as HTML."""
+def page(report: Report, render: Render = str) -> str:
+    """A report as HTML; `render` writes the links."""
     zone = words.zone_of(report)
     return (
         _environment()
@@ -27,6 +28,7 @@ def page(report: Report) -> str:
             report=report,
             zone=zone,
             words=words,
+            render=render,
             draw=draw,
             health_of=_health_of,
             is_long=lambda text: len(text) > _LONG,

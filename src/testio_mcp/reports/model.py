@@ -9,7 +9,10 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-SCHEMA_VERSION = "1.0"
+from testio_mcp.domain import Direction
+from testio_mcp.reports.links import Link
+
+SCHEMA_VERSION = "2.0"
 
 Unit = Literal["count", "number", "share"]
 Health = Literal["good", "warning", "critical"]
@@ -23,19 +26,35 @@ class Figure(BaseModel):
     label: str
     unit: Unit = Field(description="count: a whole number; number: any number; share: from 0 to 1.")
     value: float | int | None = Field(description="Null where there is nothing to divide by.")
+    part: int | None = Field(default=None, description="Of a share: how many it is, of `whole`.")
+    whole: int | None = None
     previous: float | int | None = Field(default=None, description="The same number for the previous period.")
+    previous_part: int | None = None
+    previous_whole: int | None = None
+    direction: Direction | None = Field(
+        default=None,
+        description="What became of it, where that is more than chance would do; null: not judged.",
+    )
     health: Health | None = None
-    threshold: str | None = Field(default=None, description="The rule behind `health`, in words.")
-    definition: str
-    query: str | None = Field(default=None, description="The question that shows the records behind the number.")
+    threshold: str | None = Field(
+        default=None, description="The rule behind `health`, in words; left out of summaries."
+    )
+    definition: str | None = Field(default=None, description="Left out of summaries.")
+    link: Link | None = Field(
+        default=None,
+        description="A list of the records that `value` counts, or `part` where set; else query_metrics, whose "
+        "first metric is `value`.",
+    )
 
 
 class Finding(BaseModel):
     """One thing to know, computed from the numbers."""
 
+    name: str = Field(default="", description="What it is about; the same in every report of this kind.")
     health: Health | None = None
     text: str
-    query: str | None = None
+    value: float | int | None = Field(default=None, description="The number that the link gives.")
+    link: Link | None = None
 
 
 class Series(BaseModel):
@@ -76,7 +95,7 @@ class Table(BaseModel):
     columns: list[Column]
     rows: list[list[Cell]]
     note: str | None = Field(default=None, description="What is left out, and how to see it.")
-    query: str | None = None
+    link: Link | None = Field(default=None, description="The question whose answer has these rows, and all others.")
 
     @model_validator(mode="after")
     def _rows_are_whole(self) -> Self:
@@ -113,6 +132,10 @@ class Span(BaseModel):
     words: str
     first: date | None
     last: date | None
+    days: int | None = Field(default=None, description="How many; null with an open end.")
+    is_to_date: bool = Field(
+        default=False, description="Whether the rest of the period was left out: cut for a fair comparison."
+    )
     time_zone: str
 
 

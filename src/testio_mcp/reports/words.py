@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime, tzinfo
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from testio_mcp.domain import Ratio
 from testio_mcp.reports.model import Cell, Chart, Column, Figure, Health, Report, Section, Span, Table, Unit
 
 NOTHING = "–"
@@ -56,19 +57,46 @@ def _minus(text: str) -> str:
     return text.replace("-", "−")
 
 
+def value(figure: Figure) -> str:
+    """A figure's number; of a rate over few bugs what it is made of, `2 of 3`."""
+    return of_few(figure.part, figure.whole) or number(figure.value, figure.unit)
+
+
+def previous(figure: Figure) -> str:
+    """A figure's number in the previous period."""
+    return of_few(figure.previous_part, figure.previous_whole) or number(figure.previous, figure.unit)
+
+
+def of_few(part: int | None, whole: int | None) -> str | None:
+    """What a rate over few bugs is made of; None for others, and over nothing."""
+    if part is None or not whole or not (ratio := Ratio(part, whole)).is_of_few:
+        return None
+    return str(ratio)
+
+
 def change(figure: Figure) -> str | None:
     """What became of a figure since the previous period; None where one of the two is missing."""
     if figure.value is None or figure.previous is None:
         return None
-    before, unit = number(figure.previous, figure.unit), figure.unit
-    if number(figure.value, unit) == before:
+    before = previous(figure)
+    if value(figure) == before:
         return f"unchanged from {before}"
+    if of_few(figure.part, figure.whole) or of_few(figure.previous_part, figure.previous_whole):
+        return f"from {before}"
+    verdict = f", {figure.direction}" if figure.direction in ("better", "worse", "no clear change") else ""
+    return f"{_difference(figure)}, from {before}{verdict}"
+
+
+def _difference(figure: Figure) -> str:
+    if figure.value is None or figure.previous is None:
+        return ""
+    unit = figure.unit
     by = figure.value - figure.previous
     sign = "▲ +" if by > 0 else "▼ −"
     if unit == "share":
-        return f"{sign}{abs(by) * 100:,.1f} points, from {before}"
+        return f"{sign}{abs(by) * 100:,.1f} points"
     part = f" ({abs(by / figure.previous) * 100:.0f}%)" if abs(by) < 10 * figure.previous else ""
-    return f"{sign}{number(abs(by), unit)}{part}, from {before}"
+    return f"{sign}{number(abs(by), unit)}{part}"
 
 
 def day(value: date) -> str:
@@ -89,7 +117,8 @@ def days(span: Span) -> str:
             return day(first)
         case date() as first, date() as last:
             shared = f" {first.year}" if first.year == last.year else ""
-            return f"{day(first).removesuffix(shared)} – {day(last)}" if shared else f"{day(first)} – {day(last)}"
+            to_date = ", to date" if span.is_to_date else ""
+            return f"{day(first).removesuffix(shared) if shared else day(first)} – {day(last)}{to_date}"
     raise AssertionError(span)
 
 

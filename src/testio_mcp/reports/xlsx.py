@@ -14,6 +14,7 @@ from unicodedata import east_asian_width
 import xlsxwriter
 
 from testio_mcp.reports import words
+from testio_mcp.reports.links import Link, Render
 from testio_mcp.reports.model import Cell, Column, Figure, Finding, Health, Report, Section, Table
 from testio_mcp.texts import is_formula
 
@@ -32,18 +33,18 @@ _FORMATS = {
 }
 _HEALTH = {"good": "#18703A", "warning": "#8A5A00", "critical": "#B3222B"}
 _RIGHT = {"align": "right", "indent": 0}
-_FIGURE = ("Figure", "Health", ("Value", _RIGHT), ("Previous", _RIGHT), "Rule", "Definition", "Records")
+_FIGURE = ("Figure", "Health", ("Value", _RIGHT), ("Previous", _RIGHT), "Change", "Rule", "Definition", "Records")
 _FINDING = ("Finding", "Health", "Records")
 
 
-def workbook(report: Report) -> bytes:
-    """A report as XLSX."""
+def workbook(report: Report, render: Render = str) -> bytes:
+    """A report as XLSX; `render` writes the links."""
     out = io.BytesIO()
     options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
     book = xlsxwriter.Workbook(out, options)
     created = report.generated_at.astimezone(UTC).replace(tzinfo=None)
     book.set_properties({"title": report.title[:250], "created": created, "author": "testio-mcp"})
-    writing = _Writing(book, words.zone_of(report))
+    writing = _Writing(book, words.zone_of(report), render)
     _about(writing, report)
     for section in report.sections:
         _section(writing, section)
@@ -58,9 +59,10 @@ def workbook(report: Report) -> bytes:
 class _Writing:
     """A workbook under way: its formats and the names of its sheets."""
 
-    def __init__(self, book: Any, zone: words.Zone) -> None:
+    def __init__(self, book: Any, zone: words.Zone, render: Render) -> None:
         self.book = book
         self.zone = zone
+        self._render = render
         self._formats: dict[tuple[tuple[str, Any], ...], Any] = {}
         self._names: set[str] = {"history"}  # Excel keeps this one for itself.
 
@@ -70,6 +72,10 @@ class _Writing:
         if key not in self._formats:
             self._formats[key] = self.book.add_format({"valign": "top", **properties})
         return self._formats[key]
+
+    def written(self, link: Link | None) -> str | None:
+        """A link as text."""
+        return self._render(link) if link else None
 
     def sheet(self, title: str, *, freezes: bool = True) -> "_Sheet":
         """A new sheet whose name is as near to `title` as Excel allows; `freezes` as for `_Sheet`."""
@@ -203,9 +209,9 @@ def _section(writing: _Writing, section: Section) -> None:
         sheet.line(" ".join(section.text.split()))
     sheet.skip()
     if section.figures:
-        sheet.table(_FIGURE, map(_figure, section.figures))
+        sheet.table(_FIGURE, [_figure(writing, figure) for figure in section.figures])
     if section.findings:
-        sheet.table(_FINDING, map(_finding, section.findings))
+        sheet.table(_FINDING, [_finding(writing, finding) for finding in section.findings])
     for table in tables:
         _records(writing, sheet, table)
     sheet.close()
@@ -215,15 +221,26 @@ def _health(health: Health | None) -> object:
     return (words.HEALTH[health], {"bold": True, "font_color": _HEALTH[health]}) if health else None
 
 
-def _figure(figure: Figure) -> list[object]:
+def _figure(writing: _Writing, figure: Figure) -> list[object]:
     shape = {"num_format": _FORMATS[figure.unit]}
-    numbers = [(figure.value, {"bold": True, **shape}), (figure.previous, shape)]
-    return [figure.label, _health(figure.health), *numbers, figure.threshold, figure.definition, figure.query]
+    value = words.of_few(figure.part, figure.whole) or figure.value
+    before = words.of_few(figure.previous_part, figure.previous_whole) or figure.previous
+    numbers = [(value, {"bold": True, **shape}), (before, shape)]
+    change = figure.direction.capitalize() if figure.direction else None
+    return [
+        figure.label,
+        _health(figure.health),
+        *numbers,
+        change,
+        figure.threshold,
+        figure.definition,
+        writing.written(figure.link),
+    ]
 
 
-def _finding(finding: Finding) -> list[object]:
-    # The query may reach over the columns of the figures above it.
-    return [finding.text, _health(finding.health), (finding.query, {"text_wrap": False})]
+def _finding(writing: _Writing, finding: Finding) -> list[object]:
+    # The link may reach over the columns of the figures above it.
+    return [finding.text, _health(finding.health), (writing.written(finding.link), {"text_wrap": False})]
 
 
 def _records(writing: _Writing, sheet: _Sheet, table: Table) -> None:
@@ -236,7 +253,7 @@ def _records(writing: _Writing, sheet: _Sheet, table: Table) -> None:
         (words.heading(column, writing.zone), _RIGHT if words.is_number(column) else {}) for column in table.columns
     ]
     sheet.table(heading, rows)
-    for text in filter(None, [table.note, table.query and f"Records: {table.query}"]):
+    for text in filter(None, [table.note, f"Records: {writing.written(table.link)}" if table.link else None]):
         sheet.line(text, font_color="#565F6B", italic=True)
     sheet.skip()
 

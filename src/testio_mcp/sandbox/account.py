@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import count
 
-from .catalog import Payload
+from .catalog import REJECT_REASONS, Payload
 from .lifecycle import moment, stamp
 from .phrases import DOMAINS
 from .plan import BUG, PRODUCT, TEST, BugFacts, Plan, TestFacts
@@ -26,8 +26,9 @@ class Account:
     """A customer account of any size: records are made when asked for, only changes are held.
 
     Everything follows from `seed`, the sizes and `now` (the present when omitted; a time without zone is UTC).
-    `quirks` spreads over the records the deviations that real payloads show. Payloads share nested parts: treat
-    them as read-only. An unknown or deleted id raises `NoSuchRecord`, a `KeyError`.
+    `quirks` spreads over the records the deviations that real payloads show; `tells_reasons` has rejected bugs say
+    their reason, as those of some accounts do (of one in five, by the seed). Payloads share nested parts: treat them
+    as read-only. An unknown or deleted id raises `NoSuchRecord`, a `KeyError`.
     """
 
     def __init__(
@@ -38,11 +39,14 @@ class Account:
         bugs_per_test: float = 4.0,
         now: datetime | None = None,
         quirks: bool = True,
+        tells_reasons: bool | None = None,
     ) -> None:
         self.seed, self.quirks = seed, quirks
+        self.tells_reasons = seed % 5 == 4 if tells_reasons is None else tells_reasons
         self.clock = moment(now or datetime.now(UTC))
         self.pools = load_pools(seed)
         self.plan = Plan(seed, products, tests_per_product, bugs_per_test, self.clock)
+        self.reject_reasons: list[Payload] = list(REJECT_REASONS)
         self.next_test = self.plan.tests
         self.next_product = PRODUCT + products
         self.product_ids = [PRODUCT + index for index in range(products)]
@@ -50,6 +54,8 @@ class Account:
         self.bug_changes: dict[int, Payload] = {}
         self.gone_tests: list[int] = []
         self.gone_bugs: set[int] = set()
+        self.run_changes: dict[int, str] = {}
+        self.gone_runs: set[int] = set()
         self._states: dict[int, ProductState] = {}
         self._features: dict[int, Feature] = {}
         self._sections: dict[int, Payload] = {}
@@ -130,7 +136,7 @@ class Account:
                 "howtofind": feature.howtofind,
                 "user_stories": [
                     {"id": sid, "path": path, "title": path, "feature_id": feature.id} if objects else path
-                    for sid, path in feature.stories.items()
+                    for sid, path in feature.listed_stories.items()
                 ],
             }
             for feature in self.product_state(product_id).features.values()

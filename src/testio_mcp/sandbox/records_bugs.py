@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .catalog import ATTACHMENT_URL, DEVICES, ODD_DEVICES, REJECT_REASONS, Payload
+from .catalog import ATTACHMENT_URL, DEVICES, ODD_DEVICES, Payload
 from .dice import Dice
 from .fixes import fixed_at, found_again
 from .lifecycle import DAY, HOUR, stamp
 from .phrases import COMMENTS, CONDITIONS, EXPECTED, LANGUAGES, STEPS, SYMPTOMS
 from .plan import ATTACHMENT, COMMENT, TEST_FEATURE, TEST_FEATURES_EACH, BugFacts
+from .rejections import rejection
 from .state import ProductState
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def bug_payload(world: Account, bug: BugFacts) -> Payload:
         exported_at=stamp(bug.exported, style) if bug.exported <= world.clock else None,
         reported_at=stamp(bug.reported, style),
     )
+    if status == "rejected" and (told := rejection(world, bug).api_reason):
+        payload["rejection_reason"] = told
     if fixed_at(bug) <= world.clock:
         payload["fixed"] = True
     if bug.severity == "custom":
@@ -115,9 +118,9 @@ def _comments(world: Account, bug: BugFacts, status: str, dice: Dice, style: int
         for _ in range(dice.below(3) if dice.chance(40) else 0)
     ]
     if status == "rejected":
-        reason = dice.pick(REJECT_REASONS)["default_comment"]
-        said = f"{reason} {dice.pick(world.pools.sentences['en'])}" if dice.chance(50) else reason
-        comments.append((said, dice.pick(world.pools.contacts), bug.decided))
+        made = rejection(world, bug)
+        comments.append((made.comment, dice.pick(world.pools.contacts), bug.decided))
+        comments += [(text, dice.pick(world.pools.testers), bug.decided + HOUR) for text in made.late]
     return [
         {"id": first + place, "body": body, "author": {"name": name}, "created_at": stamp(at, style)}
         for place, (body, name, at) in enumerate(comments)
@@ -185,8 +188,6 @@ def _rarely_odd(payload: Payload, bug: BugFacts, variant: int) -> Payload:
         payload["priority_hint"] = {"score": bug.number}
     elif variant == 2:
         payload["section"] = None
-    elif variant == 3 and payload["status"] == "rejected":
-        payload["rejection_reason"] = payload["comments"][-1]["body"].split(".")[0]
     elif variant == 5 and not payload["auto_accepted"]:
         del payload["auto_accepted"]
     elif variant == 4:

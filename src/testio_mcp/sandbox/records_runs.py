@@ -50,7 +50,7 @@ def versions_of(world: Account, facts: TestFacts) -> list[Version]:
 
 
 def runs_of(world: Account, facts: TestFacts) -> list[Run]:
-    """The executions of a test: always the same number, so that their list can be paged anywhere."""
+    """The executions of a test, with those deleted: always as many, so that their list can be paged anywhere."""
     dice = Dice(world.seed, "runs", facts.number)
     versions = versions_of(world, facts)
     start, end, cancelled = facts.phases.start, facts.phases.end, facts.phases.cancelled
@@ -61,8 +61,14 @@ def runs_of(world: Account, facts: TestFacts) -> list[Run]:
         status = "cancelled" if cancelled != NEVER else outcome if at <= world.clock else "pending"
         version = versions[dice.below(len(versions))] if versions else None
         tester, device = dice.pick(world.pools.testers), dice.pick(DEVICES)
-        runs.append(Run(EXECUTION + facts.number * EXECUTIONS_EACH + place, version, status, tester, at, device))
+        run_id = EXECUTION + facts.number * EXECUTIONS_EACH + place
+        runs.append(Run(run_id, version, world.run_changes.get(run_id, status), tester, at, device))
     return runs
+
+
+def living_runs(world: Account, facts: TestFacts) -> list[Run]:
+    """The executions of a test that were not deleted."""
+    return [run for run in runs_of(world, facts) if run.id not in world.gone_runs]
 
 
 def rollup(statuses: Iterable[str], bugs: int) -> str:

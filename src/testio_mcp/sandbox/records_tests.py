@@ -10,7 +10,7 @@ from .dice import Dice
 from .lifecycle import review_status, stamp
 from .phrases import GOALS, INSTRUCTIONS, TEST_TITLES
 from .plan import ATTACHMENT, TEST_FEATURE, TEST_FEATURES_EACH, BugFacts, TestFacts
-from .records_runs import Run, Version, rollup, runs_of, versions_of
+from .records_runs import Run, Version, living_runs, rollup, versions_of
 from .state import Feature
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def list_entry(world: Account, facts: TestFacts, *, objects: bool = False) -> Pa
 def single(world: Account, facts: TestFacts, *, objects: bool = False) -> Payload:
     """A test with its execution metrics at every level."""
     payload = list_entry(world, facts, objects=objects)
-    bugs, runs, versions = world.visible_bugs(facts), runs_of(world, facts), versions_of(world, facts)
+    bugs, runs, versions = world.visible_bugs(facts), living_runs(world, facts), versions_of(world, facts)
     tally = _Tally(runs, versions, bugs)
     for feature in payload["features"]:
         feature.update(tally.feature(feature["feature_id"]))

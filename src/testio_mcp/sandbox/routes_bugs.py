@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from testio_mcp.api.vocabulary import EXPORT_STATUSES
 
 from .call import Answer, Call, Refused, invalid, one_of, require
-from .catalog import REJECT_REASONS, Payload
+from .catalog import Payload
 from .plan import TestFacts
 
 _SHORT = ("id", "title", "severity", "status")
@@ -71,8 +71,7 @@ def search_bugs(call: Call) -> Answer:
 
 def list_reject_reasons(call: Call) -> Answer:
     """The reasons that a rejection may give."""
-    del call
-    return Answer({"reject_reasons": list(REJECT_REASONS)})
+    return Answer({"reject_reasons": list(call.world.reject_reasons)})
 
 
 def accept_bug(call: Call) -> Answer:
@@ -85,7 +84,7 @@ def reject_bug(call: Call) -> Answer:
     """Reject an open bug with a reason; it shows afterwards as a comment that begins with the reason's text."""
     given = {name: call.body.get(name) or call.query.get(name) for name in ("reason", "comment")}
     require(given, reason=str, comment=str)
-    reasons = {reason["key"]: reason["default_comment"] for reason in REJECT_REASONS}
+    reasons = {reason["key"]: reason["default_comment"] for reason in call.world.reject_reasons}
     if given["reason"] not in reasons:
         invalid("reason is not included in the list")
     bug = _open(call)

@@ -98,7 +98,7 @@ def copy_features(call: Call) -> Answer:
     require(call.body, destination_product_id=int)
     target = call.world.product_state(call.world.product(call.body["destination_product_id"])["id"])
     for feature in list(source.features.values()):
-        body = {"user_stories": list(feature.stories.values()), **vars(feature), "stories": None}
+        body = {"user_stories": list(feature.listed_stories.values()), **vars(feature), "stories": None}
         call.world.hold_feature(new_feature(call, body, ()), target.id)
     return Answer({"features": call.world.features(target.id, objects=call.objects)})
 
@@ -166,7 +166,7 @@ def delete_story(call: Call) -> Answer:
     """The user story that was."""
     state = call.product()
     story = _story(call, state, call.ids["usid"])
-    del state.features[story["feature_id"]].stories[story["id"]]
+    state.features[story["feature_id"]].gone_stories.add(story["id"])
     return Answer({"user_story": story})
 
 

@@ -1,5 +1,6 @@
 """Exploratory tests and executions."""
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import islice
@@ -10,8 +11,8 @@ from testio_mcp.api.vocabulary import DURATIONS, IMMUTABLE_TEST_STATUSES, REPORT
 from .call import Answer, Call, among, invalid, one_of, only, require
 from .catalog import Payload
 from .lifecycle import HOUR, NEVER, Phases, moment
-from .plan import EXECUTIONS_EACH, STORY_VERSION, VERSIONS_EACH, TestFacts
-from .records_runs import execution_payload, runs_of
+from .plan import EXECUTION, EXECUTIONS_EACH, STORY_VERSION, VERSIONS_EACH, TestFacts
+from .records_runs import execution_payload, living_runs, runs_of
 from .routes_products import new_feature
 from .state import ProductState, surviving
 
@@ -212,7 +213,7 @@ def list_executions(call: Call) -> Answer:
     offset, limit = call.window(unpaged=25)
     newest_first = call.query.get("order") == "desc"
     if stories is None and versions is None:
-        total = (call.world.next_test - len(call.world.gone_tests)) * EXECUTIONS_EACH
+        total = (call.world.next_test - len(call.world.gone_tests)) * EXECUTIONS_EACH - len(_gone(call))
         return _executions(call, list(islice(_paged(call, offset, newest_first, total), limit)), total)
     found = [
         payload for facts in _candidates(call, versions) for payload in _matching(call, facts, stories, versions)
@@ -227,13 +228,24 @@ def _executions(call: Call, records: list[Payload], total: int) -> Answer:
 
 
 def _paged(call: Call, offset: int, newest_first: bool, total: int) -> Iterator[Payload]:
-    """All executions after an offset; every test has the same number of them."""
+    """All executions after an offset; every test has the same number of them, but for those that were deleted."""
+    gone = _gone(call)
     for place in range(offset, total):
         at = total - 1 - place if newest_first else place
-        test, run = divmod(at, EXECUTIONS_EACH)
+        test, run = divmod(next(surviving(gone, total + len(gone), at, 1)), EXECUTIONS_EACH)
         number = next(surviving(call.world.gone_tests, call.world.next_test, test, 1))
         facts = call.world.facts(number)
         yield execution_payload(call.world, facts, runs_of(call.world, facts)[run])
+
+
+def _gone(call: Call) -> list[int]:
+    """The places of the deleted executions among those of the tests that are left, oldest first."""
+    deleted, places = call.world.gone_tests, []
+    for run_id in sorted(call.world.gone_runs):
+        number, place = divmod(run_id - EXECUTION, EXECUTIONS_EACH)
+        if number not in deleted:
+            places.append((number - bisect_left(deleted, number)) * EXECUTIONS_EACH + place)
+    return places
 
 
 def _candidates(call: Call, versions: list[int] | None) -> Iterator[TestFacts]:
@@ -255,7 +267,7 @@ def _matching(
     covered = {story for feature in call.world.covered(facts) for story in feature.stories}
     if stories is not None and not covered.intersection(stories):
         return
-    for run in runs_of(call.world, facts):
+    for run in living_runs(call.world, facts):
         version = run.version
         if version is None or (stories is not None and version.story_id not in stories):
             continue

@@ -40,7 +40,10 @@ def surviving(gone: list[int], count: int, offset: int, limit: int) -> Iterator[
 
 @dataclass
 class Feature:
-    """A feature of a product; `stories` by id, `sections` are ids (none in a product without sections)."""
+    """A feature of a product; `stories` by id, `sections` are ids (none in a product without sections).
+
+    Stories that are gone are no longer listed; tests keep their copies of them.
+    """
 
     id: int
     title: str
@@ -49,6 +52,12 @@ class Feature:
     sections: tuple[int, ...] = ()
     stories: dict[int, str] = field(default_factory=dict)
     element_choices: tuple[str, ...] = ("Start page", "Menu", "Save button")
+    gone_stories: set[int] = field(default_factory=set)
+
+    @property
+    def listed_stories(self) -> dict[int, str]:
+        """The stories that the product lists."""
+        return {key: path for key, path in self.stories.items() if key not in self.gone_stories}
 
 
 @dataclass

@@ -8,7 +8,8 @@ from .account import Account
 from .catalog import Payload
 from .lifecycle import DAY, HOUR, NEVER, Phases
 from .plan import PRODUCT, TEST, BugFacts, TestFacts
-from .state import ProductState
+from .rejections import rejection
+from .state import Feature, ProductState
 
 _ADDED_BUGS_FROM = 10_000
 
@@ -72,8 +73,19 @@ class World(Account):
     def delete_product(self, product_id: int) -> Payload:
         """Delete a product with all its tests."""
         payload = self.product(product_id)
+        self.gone_tests = sorted({*self.gone_tests, *self.numbers_of(product_id)})
         self.product_ids.remove(product_id)
         return payload
+
+    def delete_feature(self, product_id: int, feature_id: int) -> Feature:
+        """Take a feature with its user stories from the product's list; tests and bugs still name it."""
+        return self.product_state(product_id).features.pop(feature_id)
+
+    def delete_section(self, product_id: int, section_id: int) -> None:
+        """Take a section from the product's list; its features, tests and bugs still name it."""
+        payload = self.product(product_id)
+        for name in ("sections", "sections_with_default"):
+            payload[name] = [section for section in payload[name] if section["id"] != section_id]
 
     # --- tests
 
@@ -165,6 +177,16 @@ class World(Account):
         self.bug_facts(bug_id)
         self.gone_bugs.add(bug_id)
 
+    # --- executions
+
+    def update_execution(self, execution_id: int, status: str) -> None:
+        """Give an execution another outcome."""
+        self.run_changes[execution_id] = status
+
+    def delete_execution(self, execution_id: int) -> None:
+        """Delete an execution."""
+        self.gone_runs.add(execution_id)
+
     # --- time
 
     def advance(self, days: float = 1.0, new_tests: int = 1) -> Payload:
@@ -195,6 +217,11 @@ class World(Account):
                 word = self.bug_status(bug)
                 statuses[word] = statuses.get(word, 0) + 1
         return Truth(product_id, tests, bugs, statuses)
+
+    def rejection_reason(self, bug_id: int) -> str | None:
+        """The name of the reason for which a bug was rejected as planned, as far as its payload tells; else None."""
+        facts = self.bug_facts(bug_id)
+        return rejection(self, facts).recognised if self.bug_status(facts) == "rejected" else None
 
     def test_ids(self, product_id: int) -> list[int]:
         """Ids of all tests of a product, newest first."""

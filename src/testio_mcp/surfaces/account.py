@@ -6,14 +6,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from datetime import date, datetime
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import anyio
 
+from testio_mcp.errors import BadInput
+
 if TYPE_CHECKING:
     from testio_mcp.app import App
     from testio_mcp.operations.registry import Operation
+    from testio_mcp.settings import Settings
 
 _CLOSING_SECONDS = 5
 
@@ -44,6 +47,26 @@ def registry() -> "dict[str, Operation]":
     return operations()
 
 
+_READING_SECONDS = 10.0
+
+
+async def read_settings(**overrides: object) -> "Settings":
+    """The settings, read beside the loop: a keyring or a disk that hangs keeps no signal from ending the program.
+
+    `overrides` win over the environment. Raises `BadInput`, also where reading takes longer than ten seconds.
+    """
+    with importing():
+        from testio_mcp.settings import load_settings
+        from testio_mcp.surfaces.logs import adopt
+        from testio_mcp.timeouts import run_with_timeout
+    try:
+        settings = await run_with_timeout(_READING_SECONDS, partial(load_settings, **overrides))
+    except TimeoutError:
+        raise BadInput("The settings cannot be read in time.", "Look for a keyring or a disk that hangs.") from None
+    adopt(settings)
+    return settings
+
+
 class Account:
     """One customer account, opened by whoever asks first and shared by all who ask.
 
@@ -66,19 +89,20 @@ class Account:
                 self._app = await self._open()
             return self._app
 
-    def today(self) -> date:
-        """The day that it is in the account's time zone. Raises `BadInput` when the settings are unusable."""
+    def calendar(self) -> tuple[date, int]:
+        """The day that it is in the account's time zone, and the month in which the fiscal year begins.
+
+        Raises `BadInput` when the settings are unusable.
+        """
         with importing():
             from testio_mcp.settings import load_settings
-        return datetime.now(load_settings(**self._overrides).zone).date()
+        settings = load_settings(**self._overrides)
+        return datetime.now(settings.zone).date(), settings.fiscal_year_starts
 
     async def _open(self) -> "App":
         with importing():
             from testio_mcp.app import open_app
-            from testio_mcp.settings import load_settings
-            from testio_mcp.surfaces.logs import adopt
-        settings = load_settings(**self._overrides)
-        adopt(settings)
+        settings = await read_settings(**self._overrides)
         return await self._closing.enter_async_context(open_app(settings, refreshes=True))
 
     async def close(self) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, MutableMapping
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testio_mcp.errors import BadInput
@@ -49,14 +49,15 @@ def read(answer: Mapping[str, Any]) -> "Report":
 def whole(operation: "Operation", arguments: Mapping[str, object]) -> dict[str, object]:
     """The arguments of a report that becomes a file: with everything in it, unless they say otherwise."""
     has_detail = "detail" in operation.arguments.model_fields
-    return {**({"detail": "full"} if has_detail else {}), **arguments}
+    return {**({"detail": "full"} if has_detail else {}), **operation.normalize(arguments)}
 
 
-def written(answer: Mapping[str, Any], form: str) -> bytes:
-    """A report as the content of a file of that kind."""
+def written(answer: Mapping[str, Any], form: str, *, has_bom: bool = True) -> bytes:
+    """A report as the content of a file of that kind, with links as commands; `has_bom` is as for `write`."""
+    from testio_mcp.operations.links import command_line
     from testio_mcp.reports.writers import write
 
-    return write(read(answer), form)
+    return write(read(answer), form, command_line, has_bom=has_bom)
 
 
 def place_of(name: str) -> tuple[str, Path]:
@@ -65,31 +66,29 @@ def place_of(name: str) -> tuple[str, Path]:
     That is the export directory if one was set, else the current directory. Raises `BadInput` for a name that leads
     anywhere else, or does not say what kind of file it is.
     """
+    from testio_mcp.reports.files import name_below
     from testio_mcp.reports.writers import format_of
     from testio_mcp.settings import load_settings
 
     settings = load_settings()
     directory = settings.export_dir if "export_dir" in settings.model_fields_set else Path.cwd()
-    path = PurePath(name)
-    if path.is_absolute() or ".." in path.parts:
-        message = f"{name[:80]!a} leads out of {directory}, where files go."
-        raise BadInput(message, "Give a name below it, or set TESTIO_EXPORT_DIR to another directory.")
     format_of(name)
-    return path.as_posix(), directory
+    return name_below(name, directory), directory
 
 
-def keep(answer: Mapping[str, Any], name: str, directory: Path) -> Path:
-    """Write a report to the file that `place_of` found, and return its path."""
+def keep(answer: Mapping[str, Any], name: str, directory: Path, *, has_bom: bool = True) -> Path:
+    """Write a report to the file that `place_of` found, and return its path; `has_bom` is as for `write`."""
     from testio_mcp.reports.files import save
     from testio_mcp.reports.writers import format_of
 
-    return save(written(answer, format_of(name)), name, directory, allow_folders=True)
+    return save(written(answer, format_of(name), has_bom=has_bom), name, directory, allow_folders=True)
 
 
 def asked_for(arguments: MutableMapping[str, object], accept: str | None) -> str:
     """Take the kind of file that a request wants out of its arguments: by `format`, else by its Accept header."""
     given = arguments.pop("format", None)
-    if given is None:
+    given = given.strip().lower() if isinstance(given, str) else given
+    if not given:
         return _accepted(accept or "")
     if not isinstance(given, str) or given not in MEDIA_TYPES:
         raise BadInput(

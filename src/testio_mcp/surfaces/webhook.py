@@ -13,20 +13,22 @@ from testio_mcp import __version__
 from testio_mcp.api.transport import tls_context
 from testio_mcp.errors import BadInput, WebhookFailed
 from testio_mcp.settings import LOOPBACK, Settings
+from testio_mcp.texts import quote_line
 
 SIGNATURE = "X-Testio-Signature"
 """Header with `sha256=` and the HMAC of the body, in hexadecimal, when there is a secret."""
 _SECONDS = 10.0
 _WAITS = (0.5, 2.0)
 """Seconds before each further attempt."""
+_MOST_SAID = 2048
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 async def post(settings: Settings, message: Mapping[str, Any]) -> None:
     """Post a message as JSON, with a few attempts.
 
-    Raises `WebhookFailed` unless the address answers with a status from 200 to 299, which is all that is read of
-    the answer, and `BadInput` without an address.
+    Raises `WebhookFailed` unless the address answers with a status from 200 to 299; it repeats the first line of the
+    answer, short and in quotes. Raises `BadInput` without an address.
     """
     if settings.alert_webhook is None:
         raise BadInput("There is no webhook.", "Set TESTIO_ALERT_WEBHOOK to the address to post to.")
@@ -34,10 +36,12 @@ async def post(settings: Settings, message: Mapping[str, Any]) -> None:
     why = ""
     async with _client(settings) as client:
         for wait in (*_WAITS, None):
-            status = await _attempt(client, settings, body)
+            status, said = await _attempt(client, settings, body)
             if isinstance(status, int) and 200 <= status < 300:
                 return
             why = f"answered {status}" if isinstance(status, int) else status
+            if said:
+                why += f': "{said}"'
             if wait is None or (isinstance(status, int) and status not in _AGAIN):
                 break
             await asyncio.sleep(wait)
@@ -46,8 +50,8 @@ async def post(settings: Settings, message: Mapping[str, Any]) -> None:
     )
 
 
-async def _attempt(client: httpx2.AsyncClient, settings: Settings, body: bytes) -> int | str:
-    """The status of the answer, or what went wrong."""
+async def _attempt(client: httpx2.AsyncClient, settings: Settings, body: bytes) -> tuple[int | str, str]:
+    """The status of the answer, or what went wrong, and the first line of the answer."""
     address = settings.alert_webhook.get_secret_value() if settings.alert_webhook else ""
     headers = {"Content-Type": "application/json", "User-Agent": f"testio-mcp/{__version__}"}
     if settings.alert_webhook_secret is not None:
@@ -58,11 +62,33 @@ async def _attempt(client: httpx2.AsyncClient, settings: Settings, body: bytes) 
             asyncio.timeout(_SECONDS),
             client.stream("POST", address, content=body, headers=headers) as response,
         ):
-            return response.status_code
+            return response.status_code, await _first_line(response, settings)
     except TimeoutError:
-        return f"did not answer within {_SECONDS:.0f} seconds"
-    except (httpx2.HTTPError, httpx2.InvalidURL):
-        return "cannot be reached"
+        return f"did not answer within {_SECONDS:.0f} seconds", ""
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        is_of_proxy = settings.proxy and httpx2.URL(address).host not in LOOPBACK
+        if is_of_proxy and isinstance(error, httpx2.ProxyError | httpx2.ConnectError | httpx2.ConnectTimeout):
+            return f"cannot be reached through the proxy {httpx2.URL(settings.proxy or '').netloc.decode()}", ""
+        return "cannot be reached", ""
+
+
+async def _first_line(response: httpx2.Response, settings: Settings) -> str:
+    """The first line of what a receiver says of its failure; nothing of a web page, and never a secret of ours."""
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if response.is_success or kind not in ("", "text/plain", "application/json", "application/problem+json"):
+        return ""
+    data = b""
+    try:
+        async for piece in response.aiter_bytes():
+            data += piece
+            if len(data) >= _MOST_SAID:
+                break
+    except httpx2.HTTPError:  # the status is known
+        return ""
+    text = data[:_MOST_SAID].decode(errors="replace")
+    for secret in (settings.alert_webhook, settings.alert_webhook_secret, settings.customer_api_token):
+        text = text.replace(secret.get_secret_value(), "***") if secret else text
+    return quote_line(text)
 
 
 def _client(settings: Settings) -> httpx2.AsyncClient:

@@ -3,21 +3,24 @@
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 
+import orjson
 from sqlalchemy import Connection, bindparam, select, update
 
-from testio_mcp.api.payloads import BugPayload, Page, Reject
+from testio_mcp.api.payloads import BugPayload, Page, Reject, parse_bug
 from testio_mcp.database.tables import Bug, TestFeature, table_of
 from testio_mcp.errors import ApiError, ApiUnreachable
+from testio_mcp.rejections import UNRECOGNISED, Match
 from testio_mcp.sync import state
-from testio_mcp.sync.counts import counted
 from testio_mcp.sync.pages import read_bugs
 from testio_mcp.sync.removal import missing
 from testio_mcp.sync.resources import BUGS
+from testio_mcp.sync.rows import rejection_of
 from testio_mcp.sync.run import Run
 from testio_mcp.sync.walk import FATAL
 
 TESTS_PER_REQUEST = 50
 """How many tests' bugs are asked for at once: few enough for a short address and an answer of a megabyte or so."""
+_MATCHED_AT_ONCE = 500
 _WORKERS = 4
 """How many such requests are under way: they are large, and metrics are read beside them."""
 _BUG, _COPY = table_of(Bug).c, table_of(TestFeature).c
@@ -28,8 +31,21 @@ _BY_COPY = select(_BUG.id).where(
 _FEATURE_OF_COPY = select(_COPY.feature_id).where(_COPY.id == _BUG.test_feature_id).scalar_subquery()
 
 
+async def match_rejections(run: Run) -> None:
+    """Find out again why bugs were rejected where the reasons were read, or changed, after the bugs."""
+
+    def work(conn: Connection) -> None:
+        rows = state.unmatched_rejections(conn, _MATCHED_AT_ONCE)
+        bugs = {bug_id: parse_bug(orjson.loads(raw)) for bug_id, raw in rows}
+        nothing = Match(UNRECOGNISED, "none")
+        state.save_matches(conn, {bug_id: rejection_of(bug, run.reasons) or nothing for bug_id, bug in bugs.items()})
+
+    while await run.read(lambda conn: bool(state.unmatched_rejections(conn, 1))):
+        await run.write(work)
+
+
 async def copy_bugs(run: Run, products: Sequence[int]) -> None:
-    """Read the bugs of these products' tests that have changed or can still change.
+    """Read the bugs of these products' tests that have changed, or whose bugs can still change.
 
     A test counts as read only when each of its bugs is stored, so whatever is missing is asked for again next time.
     Raises `ApiError` when the API as a whole does not answer.
@@ -43,7 +59,9 @@ async def copy_bugs(run: Run, products: Sequence[int]) -> None:
             run.options.wants("tests") or state.have_tests(conn, products),
         )
     )
-    batches = (waiting[n : n + TESTS_PER_REQUEST] for n in range(0, len(waiting), TESTS_PER_REQUEST))
+    # Of about one size: what fails for a test beside others tells more than what fails for a last one alone.
+    size = -(-len(waiting) // max(1, -(-len(waiting) // TESTS_PER_REQUEST))) or 1
+    batches = (waiting[n : n + size] for n in range(0, len(waiting), size))
     copy = _Copy(run, len(waiting), log_new=point.completed_at is not None)
     async with asyncio.TaskGroup() as tasks:
         for _ in range(_WORKERS):
@@ -92,7 +110,8 @@ class _Copy:
             gone = missing(conn, BUGS, listed, _BUG.test_id.in_(read))
             if self._run.remove(conn, BUGS, state.ACCOUNT, gone, f"tests {min(tests)} to {max(tests)}") is None:
                 state.mark_bugs_read(conn, read)
-            state.forget_metrics(conn, "bugs", list(tests), self._run.started_at)
+            is_first = not self._log_new
+            state.forget_metrics(conn, "bugs", list(tests), self._run.started_at, is_first=is_first)
 
         unreadable = [Reject(f"test {test_id}", "its bugs cannot be read", None) for test_id in lost]
         await self._run.store(
@@ -119,8 +138,7 @@ class _Copy:
 def _find_features(conn: Connection, bug_ids: list[int]) -> None:
     """Give bugs that name no feature that of the test's copy."""
     if ids := [row[0] for row in conn.execute(_BY_COPY, {"ids": bug_ids})]:
-        with counted(conn, BUGS.table, ids):
-            conn.execute(update(BUGS.table).where(_BUG.id.in_(ids)).values(feature_id=_FEATURE_OF_COPY))
+        conn.execute(update(BUGS.table).where(_BUG.id.in_(ids)).values(feature_id=_FEATURE_OF_COPY))
 
 
 def _touched(rejects: Iterable[Reject], tests: dict[int, int]) -> set[int]:

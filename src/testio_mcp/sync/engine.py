@@ -11,7 +11,8 @@ from sqlalchemy import Connection, select
 
 from testio_mcp.api.client import CustomerApi
 from testio_mcp.api.payloads import Page, ProductPayload, Reject
-from testio_mcp.app import App
+from testio_mcp.app import REBUILD, App
+from testio_mcp.database.derived import find_outdated
 from testio_mcp.database.search import tidy
 from testio_mcp.database.tables import Feature, SyncRun, table_of
 from testio_mcp.errors import (
@@ -27,17 +28,18 @@ from testio_mcp.errors import (
     TestioError,
 )
 from testio_mcp.sync import state
-from testio_mcp.sync.bugs import copy_bugs
-from testio_mcp.sync.executions import copy_executions, is_first_copy
+from testio_mcp.sync.bugs import copy_bugs, match_rejections
+from testio_mcp.sync.derived import rebuild, rebuild_outdated
+from testio_mcp.sync.executions import copy_executions, is_first_copy, name_executed_stories
 from testio_mcp.sync.extras import copy_reasons, copy_settings
 from testio_mcp.sync.lock import sync_lock
 from testio_mcp.sync.metrics import reading_metrics
 from testio_mcp.sync.pages import BROKEN
 from testio_mcp.sync.plan import Planned, plan
 from testio_mcp.sync.progress import Report
-from testio_mcp.sync.removal import missing
-from testio_mcp.sync.resources import FEATURES, PRODUCTS, STORIES, TESTS
-from testio_mcp.sync.rollups import renew
+from testio_mcp.sync.removal import mark_gone, missing, name_unlisted_features
+from testio_mcp.sync.resources import FEATURES, PRODUCTS, SECTIONS, STORIES, TESTS
+from testio_mcp.sync.rows import Scope, id_of_story
 from testio_mcp.sync.run import Run, SyncOptions
 from testio_mcp.sync.walk import FATAL, Walk
 
@@ -59,6 +61,7 @@ class SyncSummary(BaseModel):
     records_unchanged: int = 0
     problems: int = Field(description="Records that could not be copied; the next run tries them again.")
     planned: list[Planned] = []
+    api: str | None = Field(None, description="The API's address and where it is set, unless it is Test IO's own.")
 
 
 async def plan_sync(app: App, options: SyncOptions) -> SyncSummary:
@@ -85,13 +88,17 @@ async def run_sync(app: App, options: SyncOptions, report: Report) -> SyncSummar
     """
     api = await app.api()
     requests = api.requests
+    await app.end_of(REBUILD)
     async with sync_lock(app.store) as lease:
         now = datetime.now(UTC)
         run_id = await app.store.write(lambda conn: state.begin_run(conn, _mode(options), now))
         run = Run(app, api, options, report, run_id, now, lease)
         async with _recorded(app, run, requests), _pause_kept(app, api):
+            if outdated := await app.store.read(find_outdated):
+                await rebuild_outdated(run.write, outdated)
             await _copy(run)
-            await _renew(run)
+            if options.full:
+                await rebuild(run.write, until=now)
             while await run.write(tidy):
                 pass
         return await app.store.read(lambda conn: _summary(conn, run_id))
@@ -148,24 +155,17 @@ async def _copy(run: Run) -> None:
     products = await _products(run)
     allowed: list[int] = []
     try:
-        async with reading_metrics(run, lambda: allowed):
-            async with asyncio.TaskGroup() as tasks:
-                executions = partial(copy_executions, run, still_open)
-                if is_first:
-                    tasks.create_task(executions())
-                allowed += await _tests(run, products)
-                if not is_first:  # their changes are logged with the products of their tests
-                    tasks.create_task(executions())
-                await copy_bugs(run, allowed)
-            await _renew(run)  # while metrics are still on their way
+        async with reading_metrics(run, lambda: allowed), asyncio.TaskGroup() as tasks:
+            executions = partial(copy_executions, run, still_open)
+            if is_first:
+                tasks.create_task(executions())
+            allowed += await _tests(run, products)
+            if not is_first:  # their changes are logged with the products of their tests
+                tasks.create_task(executions())
+            await copy_bugs(run, allowed)
+        await name_executed_stories(run, is_first=is_first)
     except BaseExceptionGroup as group:
         raise _first(group) from None
-
-
-async def _renew(run: Run) -> None:
-    """Make the kept counts anew that the run made wrong."""
-    while await run.write(lambda conn: renew(conn, run.zone)):
-        pass
 
 
 async def _tests(run: Run, products: dict[int, str]) -> list[int]:
@@ -173,7 +173,9 @@ async def _tests(run: Run, products: dict[int, str]) -> list[int]:
     async with asyncio.TaskGroup() as tasks:
         asked = {key: tasks.create_task(_product(run, key, name)) for key, name in products.items()}
         tasks.create_task(copy_reasons(run))
+    await run.write(name_unlisted_features)
     run.reasons = await run.read(state.reasons)
+    await match_rejections(run)
     return [product_id for product_id, task in asked.items() if task.result()]
 
 
@@ -199,6 +201,9 @@ async def _products(run: Run) -> dict[int, str]:
     def remove(conn: Connection) -> None:
         if not page.rejects:
             run.remove(conn, PRODUCTS, state.ACCOUNT, missing(conn, PRODUCTS, listed), "products")
+        sections = {section.id for record in page.records for section in record.sections}
+        gone = missing(conn, SECTIONS, sections, SECTIONS.table.c.product_id.in_(sorted(listed)))
+        mark_gone(conn, SECTIONS, gone.ids, Scope(state.ACCOUNT, run.started_at), run.id)
         state.clear_old_letters(conn, PRODUCTS.name, state.ACCOUNT, run.started_at)
         state.forget_gone_products(conn)
 
@@ -259,7 +264,8 @@ async def _features(run: Run, product_id: int) -> None:
         await run.store(FEATURES, product_id, (), [Reject("list of features", error.message, None)])
         return
     listed = {record.id for record in page.records}
-    stories = {story.id for record in page.records for story in record.user_stories if story.id is not None}
+    named = (id_of_story(story, record.id) for record in page.records for story in record.user_stories)
+    stories = {story_id for story_id in named if story_id is not None}
 
     def remove(conn: Connection) -> None:
         if not page.rejects:

@@ -2,17 +2,23 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
+from datetime import UTC, datetime
 from functools import partial
 
-from sqlalchemy import Connection
+import orjson
+from sqlalchemy import Connection, bindparam, exists, select
 
-from testio_mcp.api.payloads import ExecutionPayload, Page, Reject
+from testio_mcp.api.fields import StoredPayload
+from testio_mcp.api.payloads import ExecutionPayload, Page, Reject, parse_execution
 from testio_mcp.errors import ApiError, ApiForbidden, ApiNotFound, ApiUnreachable
 from testio_mcp.sync import state
 from testio_mcp.sync.pages import at_once, read_ahead, read_page
 from testio_mcp.sync.places import Read, still_broken
-from testio_mcp.sync.removal import missing
-from testio_mcp.sync.resources import EXECUTIONS
+from testio_mcp.sync.references import store_references
+from testio_mcp.sync.removal import mark_gone, missing
+from testio_mcp.sync.resources import EXECUTIONS, STORIES
+from testio_mcp.sync.results import execution_record
+from testio_mcp.sync.rows import Scope
 from testio_mcp.sync.run import Run
 from testio_mcp.sync.walk import FATAL
 from testio_mcp.sync.writer import Tally
@@ -23,6 +29,19 @@ EXECUTIONS_AT_ONCE = 500
 VERSIONS_PER_REQUEST = 50
 """How many user story versions are asked about at once: few enough for a short address."""
 _AT_A_TIME = 6
+_execution, _story = EXECUTIONS.table.c, STORIES.table.c
+_UNNAMED = (
+    select(_execution.id, _execution.test_id, _execution.raw)
+    .where(
+        _execution.id > bindparam("after"),
+        _execution.synced_at >= bindparam("since", type_=_execution.synced_at.type),
+        _execution.gone_at.is_(None),
+        ~exists().where(_story.id == _execution.user_story_id),
+    )
+    .order_by(_execution.id)
+    .limit(500)
+)
+"""Executions, as they were copied since a moment, whose user story has no name yet."""
 _PASSES = 3
 _LIST = "list of executions"
 
@@ -33,10 +52,12 @@ def is_first_copy(conn: Connection) -> bool:
 
 
 async def copy_executions(run: Run, still_open: Sequence[state.OpenExecution]) -> None:
-    """Copy the executions up to the first page that holds nothing new, and those that were open when the run began.
+    """Copy the executions up to the first page that holds nothing new, and known ones that may have changed.
 
-    Of an execution that could not be read only the place in the list is known, so the list is read again. Raises
-    `ApiError` when the API as a whole does not answer.
+    Those were open when the run began, or are of a test whose status changed or that came back. Where the API counts
+    fewer than the copy holds, some were deleted: they are looked for in tests that have not ended, then in the whole
+    list. Of an execution that could not be read only the place in the list is known, so the list is read again.
+    Raises `ApiError` when the API as a whole does not answer.
     """
     if not run.options.wants("executions"):
         return
@@ -59,10 +80,9 @@ async def _copy(run: Run, still_open: Sequence[state.OpenExecution]) -> None:
     )
     unknown = [key for key in letters if key != _LIST and not key.startswith(state.POSITION)]
     walk = _Walk(run, point)
-    if point.completed_at is None or run.options.full or unknown or not await walk.newest(letters):
+    since = None if run.options.full or unknown else point.completed_at
+    if since is None or not await walk.newest(letters) or not await _refresh_known(run, walk, still_open, since):
         await walk.everything()
-    else:
-        await _refresh(run, [item for item in still_open if item.id not in walk.seen])
 
     def finish(conn: Connection) -> None:
         state.clear_letters(conn, EXECUTIONS.name, state.ACCOUNT, [_LIST])
@@ -70,6 +90,53 @@ async def _copy(run: Run, still_open: Sequence[state.OpenExecution]) -> None:
 
     await run.write(finish)
     await run.tell(EXECUTIONS.name, "", walk.done, walk.done)
+
+
+async def _refresh_known(run: Run, walk: "_Walk", still_open: Sequence[state.OpenExecution], since: datetime) -> bool:
+    """Read known executions again that may have changed; False where only the whole list tells which were deleted."""
+    unseen = [item for item in still_open if item.id not in walk.seen]
+    versions, accepted = await run.read(
+        lambda conn: (
+            versions_to_refresh(conn, unseen, since),
+            state.checkpoint(conn, state.ALL_EXECUTIONS, state.ACCOUNT).next_page or 0,
+        )
+    )
+    if not await _refresh(run, versions):
+        return False
+    if await run.read(lambda conn: state.surplus_executions(conn, walk.total)) <= accepted:
+        return True
+    others = await run.read(lambda conn: state.versions_of(conn, state.unfinished_tests(conn)))
+    if not await _refresh(run, [version for version in others if version not in versions]):
+        return False
+    return await run.read(lambda conn: state.surplus_executions(conn, walk.total)) <= accepted
+
+
+def versions_to_refresh(conn: Connection, unseen: Sequence[state.OpenExecution], since: datetime) -> list[int]:
+    """The user story versions whose executions may have changed since that moment.
+
+    They have an execution without an outcome in a test that has begun, or their test has another status than then.
+    """
+    ran = state.tests_that_ran(conn, {item.test_id for item in unseen})
+    waiting = [item.version_id for item in unseen if item.test_id in ran]
+    return list(dict.fromkeys((*waiting, *state.versions_of(conn, state.tests_of_another_status(conn, since)))))
+
+
+async def name_executed_stories(run: Run, *, is_first: bool) -> None:
+    """Store the names of user stories that only executions give: those copied first came before their tests."""
+    since = datetime.min.replace(tzinfo=UTC) if is_first else run.started_at
+    after: int | None = -1
+    while after is not None:
+        after = await run.write(partial(_name_some, since=since, after=after, now=run.started_at))
+
+
+def _name_some(conn: Connection, since: datetime, after: int, now: datetime) -> int | None:
+    """Name the stories of some executions with an id above `after`; the last id, or None after the last."""
+    rows = conn.execute(_UNNAMED, {"since": since, "after": after}).all()
+    products = state.products_of(conn, {row.test_id for row in rows if row.test_id is not None})
+    parsed = [parse_execution(StoredPayload(orjson.loads(row.raw))) for row in rows]
+    scope = Scope(state.ACCOUNT, now, products)
+    store_references(conn, (execution_record(payload, scope).needs for payload in parsed))
+    return rows[-1].id if rows else None
 
 
 class _Walk:
@@ -81,6 +148,7 @@ class _Walk:
         self._new = 0
         self._rejected: set[str] = set()
         self.done = 0
+        self.total: int | None = None
         self.seen: set[int] = set()
 
     async def newest(self, letters: Iterable[str]) -> bool:
@@ -92,6 +160,7 @@ class _Walk:
         while not is_last:
             page = await self._read(number, EXECUTIONS_PER_PAGE)
             tally = await self._store(page)
+            self.total = page.record_count
             is_last = page.count != EXECUTIONS_PER_PAGE or not (tally.new or tally.changed)
             number += 1
         places = [key for key in letters if key.startswith(state.POSITION)]
@@ -170,7 +239,11 @@ class _Walk:
         run = self._run
         state.clear_old_letters(conn, EXECUTIONS.name, state.ACCOUNT, run.started_at)
         if len(self.seen) == total:
-            run.remove(conn, EXECUTIONS, state.ACCOUNT, missing(conn, EXECUTIONS, self.seen), "all executions")
+            gone = missing(conn, EXECUTIONS, self.seen)
+            if run.remove(conn, EXECUTIONS, state.ACCOUNT, gone, "all executions") is None:
+                _forget_metrics(conn, run, gone.ids)
+        point = state.Point(state.surplus_executions(conn, total), run.started_at)
+        state.save_checkpoint(conn, state.ALL_EXECUTIONS, state.ACCOUNT, point)
 
 
 def _told(page: Page[ExecutionPayload]) -> tuple[int | None, list[int]]:
@@ -178,20 +251,32 @@ def _told(page: Page[ExecutionPayload]) -> tuple[int | None, list[int]]:
     return page.record_count, [record.id for record in page.records][:1]
 
 
+def _forget_metrics(conn: Connection, run: Run, execution_ids: Sequence[int]) -> None:
+    tests = state.tests_of_executions(conn, execution_ids)
+    state.forget_metrics(conn, "executions", tests, run.started_at, is_first=False)
+
+
 async def _store(
     run: Run, page: Page[ExecutionPayload], point: state.Point | None = None, *, is_first: bool = False
 ) -> Tally:
-    """Store a page, and have the metrics of the tests whose executions changed read again."""
+    """Store a page, and have the metrics of the tests whose executions changed read again.
+
+    Executions of a test that is gone are gone with it, whatever the list says.
+    """
     tests = sorted({record.test_id for record in page.records if record.test_id is not None})
-    products = {} if is_first else await run.read(lambda conn: state.products_of(conn, tests))
+    products, gone = (
+        ({}, set())
+        if is_first
+        else await run.read(lambda conn: (state.products_of(conn, tests), state.gone_tests(conn, tests)))
+    )
 
     def forget(conn: Connection) -> None:
-        state.forget_metrics(conn, "executions", tests, run.started_at)
+        state.forget_metrics(conn, "executions", tests, run.started_at, is_first=is_first)
 
     return await run.store(
         EXECUTIONS,
         state.ACCOUNT,
-        page.records,
+        [record for record in page.records if record.test_id not in gone],
         page.rejects,
         point=point,
         log_new=not is_first,
@@ -200,21 +285,37 @@ async def _store(
     )
 
 
-async def _refresh(run: Run, unseen: Sequence[state.OpenExecution]) -> None:
-    """Read again those of tests that have begun, by their user story versions, many at once."""
-    ran = await run.read(lambda conn: state.tests_that_ran(conn, {item.test_id for item in unseen}))
-    versions = list(dict.fromkeys(item.version_id for item in unseen if item.test_id in ran))
+async def _refresh(run: Run, versions: Sequence[int]) -> bool:
+    """Read the executions of these user story versions again, many at once; those no longer listed are gone.
+
+    False when so many are missing that the list itself is the likelier fault.
+    """
     for n in range(0, len(versions), VERSIONS_PER_REQUEST):
         batch = versions[n : n + VERSIONS_PER_REQUEST]
 
         async def fetch(page: int, size: int, batch: Sequence[int] = batch) -> Page[ExecutionPayload]:
             return await run.api.list_executions(page, size, version_ids=batch)
 
-        number, is_last = 1, False
+        number, is_last, is_whole = 1, False, True
+        seen: set[int] = set()
         while not is_last:
             page = await read_page(run.api, fetch, number, EXECUTIONS_PER_PAGE)
             await _store(run, page)
+            seen.update(record.id for record in page.records)
+            of_others = [record for record in page.records if record.user_story_version_id not in batch]
+            is_whole = is_whole and not (page.rejects or of_others)
             # A server that ignores the filter would send everything.
-            is_asked = any(record.user_story_version_id in batch for record in page.records)
-            is_last = page.count != EXECUTIONS_PER_PAGE or not is_asked
+            is_last = page.count != EXECUTIONS_PER_PAGE or len(of_others) == len(page.records)
             number += 1
+        if is_whole and not await run.write(partial(_remove_unlisted, run=run, batch=batch, seen=seen)):
+            return False
+    return True
+
+
+def _remove_unlisted(conn: Connection, run: Run, batch: Sequence[int], seen: set[int]) -> bool:
+    gone = missing(conn, EXECUTIONS, seen, EXECUTIONS.table.c.user_story_version_id.in_(batch))
+    if gone.is_suspicious:
+        return False
+    mark_gone(conn, EXECUTIONS, gone.ids, Scope(state.ACCOUNT, run.started_at), run.id)
+    _forget_metrics(conn, run, gone.ids)
+    return True

@@ -6,10 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from testio_mcp.api.payloads import Page, Reject
-from testio_mcp.database.dialect import Row, upsert
-from testio_mcp.database.tables import RejectReason, table_of
+from testio_mcp.api.payloads import Page, Reject, RejectReasonPayload
 from testio_mcp.errors import ApiError, ApiForbidden, ApiNotFound
+from testio_mcp.rejections import Reason
 from testio_mcp.sync import state
 from testio_mcp.sync.pages import BROKEN, joined
 from testio_mcp.sync.removal import missing
@@ -87,12 +86,13 @@ async def _slow_list(
 
 
 async def copy_reasons(run: Run) -> None:
-    """Copy the reasons to reject a bug, at most once a day."""
-    if not await _is_due(run, "reasons", state.ACCOUNT):
+    """Copy the reasons to reject a bug: they are few, and every rejection is matched against them."""
+    point = await run.read(lambda conn: state.checkpoint(conn, "reasons", state.ACCOUNT))
+    if not reasons_are_due(run.options, point):
         return
     name = "list of reasons"
     rejects: list[Reject] = []
-    rows: list[Row] = []
+    page: Page[RejectReasonPayload] | None = None
     try:
         page = await run.api.reject_reasons()
     except FATAL:
@@ -102,13 +102,19 @@ async def copy_reasons(run: Run) -> None:
         rejects = [] if isinstance(error, (ApiNotFound, ApiForbidden)) else [Reject(name, error.message, None)]
     else:
         rejects = page.rejects
-        rows = [{"key": r.key, "name": r.name, "default_comment": r.default_comment} for r in page.records]
 
     def store(conn: Connection) -> None:
-        upsert(conn, table_of(RejectReason), rows)
+        if page is not None:
+            listed = [Reason(each.key, each.name, each.default_comment) for each in page.records]
+            state.replace_reasons(conn, listed, is_whole=not rejects)
         state.save_rejects(conn, "reasons", state.ACCOUNT, rejects, run.started_at)
         state.clear_old_letters(conn, "reasons", state.ACCOUNT, run.started_at)
         if not rejects:
             state.save_checkpoint(conn, "reasons", state.ACCOUNT, state.Point(None, run.started_at))
 
     await run.write(store)
+
+
+def reasons_are_due(options: SyncOptions, point: state.Point) -> bool:
+    """Whether a run reads the reasons: whenever it may, and with bugs where they were never read."""
+    return options.wants("reasons") or (options.wants("bugs") and point.completed_at is None)

@@ -24,6 +24,7 @@ from testio_mcp.api.clock import Clock
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.database.engine import sync_file_lock
 from testio_mcp.database.faults import store_errors
+from testio_mcp.database.postgresql import IS_POOLED
 from testio_mcp.database.tables import SyncLease, table_of
 from testio_mcp.errors import AlreadyRunning, Conflict, StoreError
 
@@ -137,12 +138,19 @@ async def _advisory_lock(store: PersistentCache) -> AsyncIterator[None]:
     async with contextlib.AsyncExitStack() as closing:
         with store_errors(store.place):
             connection = await closing.enter_async_context(store.engine.connect())
-            await connection.execution_options(isolation_level="AUTOCOMMIT")
-            is_ours = (await connection.execute(text(_KEY.format(verb="pg_try_advisory_lock")))).scalar()
+            # Behind a pooler only a transaction keeps its connection: it has the lock, and lasts as long as the sync.
+            is_pooled = bool(store.engine.get_execution_options().get(IS_POOLED))
+            if not is_pooled:
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+            verb = "pg_try_advisory_xact_lock" if is_pooled else "pg_try_advisory_lock"
+            is_ours = (await connection.execute(text(_KEY.format(verb=verb)))).scalar()
         if not is_ours:
             raise await _busy(store)
         try:
             yield
         finally:
             with contextlib.suppress(DBAPIError):  # a connection that broke has taken the lock along
-                await connection.execute(text(_KEY.format(verb="pg_advisory_unlock")))
+                if is_pooled:
+                    await connection.rollback()
+                else:
+                    await connection.execute(text(_KEY.format(verb="pg_advisory_unlock")))

@@ -1,7 +1,7 @@
-"""Reading the metrics of tests that ran, one request each, and the results of test-case tests with them.
+"""Reading the metrics of tests, one request each, and the results of test-case tests with them.
 
-Nothing changes the metrics of an archived test any more: they are read as soon as the test is stored, while bugs and
-executions are still on their way. Those of other tests come last, as bugs and executions that are new make them old.
+While a copy is first filled, those of archived tests are read as soon as the test is stored, beside bugs and
+executions: nothing changes them any more. All others come last, as bugs and executions that are new make them old.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ _AHEAD = 4
 
 @asynccontextmanager
 async def reading_metrics(run: Run, rest: Callable[[], Collection[int]]) -> AsyncIterator[None]:
-    """Read the metrics of tests that ran and changed since, and their case results, while the caller copies the rest.
+    """Read the metrics of tests that changed since, and their case results, while the caller copies the rest.
 
     At the end it reads what is left to read of the products that `rest` names, and ends when all is stored. Where
-    case results alone are asked for, the tests are all test-case tests that ran. Raises `ApiError` when the API as a
-    whole does not answer.
+    case results alone are asked for, the tests are all test-case tests. Raises `ApiError` when the API as a whole
+    does not answer.
     """
     options = run.options
     part: state.Part = "metrics" if options.wants("metrics") else "results"
@@ -47,7 +47,8 @@ async def reading_metrics(run: Run, rest: Callable[[], Collection[int]]) -> Asyn
     async with asyncio.TaskGroup() as tasks:
         for _ in range(_AHEAD):
             tasks.create_task(metrics.work())
-        run.on_tests = metrics.add_archived
+        if point.completed_at is None:
+            run.on_tests = metrics.add_archived
         yield
         products = rest()
         await metrics.finish(products)

@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select
 
 from testio_mcp.database.tables import TestFeature, TestFeatureResult, TestMetric, TestStoryResult, table_of
-from testio_mcp.sync.counts import log_changes
 from testio_mcp.sync.rows import Scope
+from testio_mcp.sync.state import log_changes
 
 Outcomes = dict[tuple[Any, ...], Any]
 """A status or a number by entity, id and field, and by what tells apart the copies that tests hold of a story."""

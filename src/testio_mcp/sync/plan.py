@@ -6,18 +6,23 @@ from datetime import datetime
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection, Select, func, select
 
-from testio_mcp.database.tables import Execution, Product, ProductCount, Test, table_of
+from testio_mcp.database.tables import Execution, Product, Test, table_of
 from testio_mcp.errors import NotFound
 from testio_mcp.sync import state
 from testio_mcp.sync.bugs import TESTS_PER_REQUEST
 from testio_mcp.sync.case_results import CASE_TEST
-from testio_mcp.sync.executions import EXECUTIONS_AT_ONCE, EXECUTIONS_PER_PAGE, VERSIONS_PER_REQUEST
-from testio_mcp.sync.extras import is_due
+from testio_mcp.sync.executions import (
+    EXECUTIONS_AT_ONCE,
+    EXECUTIONS_PER_PAGE,
+    VERSIONS_PER_REQUEST,
+    versions_to_refresh,
+)
+from testio_mcp.sync.extras import is_due, reasons_are_due
 from testio_mcp.sync.pages import PAGE
 from testio_mcp.sync.resources import BUGS, EXECUTIONS, TESTS
 from testio_mcp.sync.run import Entity, SyncOptions
 
-_PRODUCT, _COUNT, _TEST = table_of(Product).c, table_of(ProductCount).c, table_of(Test).c
+_PRODUCT, _TEST = table_of(Product).c, table_of(Test).c
 _EXECUTION = table_of(Execution).c
 
 
@@ -51,7 +56,8 @@ def _steps(conn: Connection, options: SyncOptions, now: datetime) -> Iterator[Pl
         if options.wants("tests"):
             yield _tests(conn, options, product_id, name, tests)
         yield from _lists(conn, options, now, ("environments", "templates"), product_id, name)
-    yield from _lists(conn, options, now, ("reasons",), state.ACCOUNT, None)
+    if reasons_are_due(options, state.checkpoint(conn, "reasons", state.ACCOUNT)):
+        yield Planned(step="reasons", what="all reasons", requests=1)
     yield from _of_tests(conn, options, list(names))
     if options.wants("executions"):
         yield _executions(conn, options)
@@ -63,7 +69,7 @@ def _lists(
     now: datetime,
     entities: tuple[Entity, ...],
     product_id: int,
-    name: str | None,
+    name: str,
 ) -> Iterator[Planned]:
     """The lists that hardly ever change, where they are due."""
     for entity in entities:
@@ -95,9 +101,12 @@ def _waiting(conn: Connection, options: SyncOptions, part: state.Part, product_i
 
 def _products(conn: Connection, options: SyncOptions) -> dict[int, tuple[str, int]]:
     statement = (
-        select(_PRODUCT.id, _PRODUCT.name, func.coalesce(_COUNT.tests, 0))
-        .outerjoin_from(table_of(Product), table_of(ProductCount))
+        select(_PRODUCT.id, _PRODUCT.name, func.count(_TEST.id))
+        .outerjoin_from(
+            table_of(Product), table_of(Test), (_TEST.product_id == _PRODUCT.id) & _TEST.gone_at.is_(None)
+        )
         .where(_PRODUCT.gone_at.is_(None))
+        .group_by(_PRODUCT.id, _PRODUCT.name)
         .order_by(_PRODUCT.name)
     )
     known = {row[0]: (row[1], row[2]) for row in conn.execute(statement)}
@@ -145,7 +154,6 @@ def _executions(conn: Connection, options: SyncOptions) -> Planned:
     newest = select(_EXECUTION.id).order_by(_EXECUTION.id.desc()).limit(EXECUTIONS_PER_PAGE)
     seen = set(conn.execute(newest).scalars())
     unseen = [item for item in state.open_executions(conn) if item.id not in seen]
-    ran = state.tests_that_ran(conn, {item.test_id for item in unseen})
-    versions = {item.version_id for item in unseen if item.test_id in ran}
-    what = f"the newest, and those of {len(versions)} user stories without an outcome"
+    versions = versions_to_refresh(conn, unseen, point.completed_at)
+    what = f"the newest, and those of {len(versions)} user stories that may have changed"
     return Planned(step="executions", what=what, requests=1 - (-len(versions) // VERSIONS_PER_REQUEST))

@@ -7,18 +7,38 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, bindparam, func, select, update
 
 from testio_mcp.database.dialect import BATCH
+from testio_mcp.database.search import index_again
+from testio_mcp.database.tables import TestFeature, table_of
 from testio_mcp.database.types import utc_text
-from testio_mcp.sync.counts import counted, log_changes
-from testio_mcp.sync.resources import BUGS, ENVIRONMENTS, FEATURES, PRODUCTS, STORIES, TEMPLATES, TESTS, Resource
+from testio_mcp.sync.resources import (
+    BUGS,
+    ENVIRONMENTS,
+    EXECUTIONS,
+    FEATURES,
+    METRICS,
+    PRODUCTS,
+    SECTIONS,
+    STORIES,
+    TEMPLATES,
+    TESTS,
+    Resource,
+)
 from testio_mcp.sync.rows import Scope
+from testio_mcp.sync.state import log_changes
 
+_copy, _feature = table_of(TestFeature).c, FEATURES.table.c
 SHRINK_LIMIT = 0.2
 """A listing that lost more than this share of its records at once is not believed; a single record is."""
+LACKS = "the list lacks "
+"""How the reason of a dead letter begins that a list is not believed."""
 _NEVER_EMPTY = (PRODUCTS, TESTS)
 """Lists that an API which forgets something answers empty, and an account hardly ever: these are not believed."""
 _TAKEN_ALONG: dict[str, tuple[tuple[Resource, str], ...]] = {
-    PRODUCTS.name: tuple((kind, "product_id") for kind in (TESTS, FEATURES, STORIES, ENVIRONMENTS, TEMPLATES)),
-    TESTS.name: ((BUGS, "test_id"),),
+    PRODUCTS.name: tuple(
+        (kind, "product_id") for kind in (TESTS, SECTIONS, FEATURES, STORIES, ENVIRONMENTS, TEMPLATES)
+    ),
+    FEATURES.name: ((STORIES, "feature_id"),),
+    TESTS.name: ((BUGS, "test_id"), (EXECUTIONS, "test_id"), (METRICS, "id")),
 }
 """What goes with a record that is gone: the kinds of records, and the column that says to which they belong."""
 
@@ -40,7 +60,7 @@ class Missing:
 def missing(conn: Connection, resource: Resource, listed: Collection[int], *among: ColumnElement[bool]) -> Missing:
     """The copied records of a resource, within the conditions `among`, that are not in `listed`."""
     columns = resource.table.c
-    # Rows without a payload only hold the place of a record that is yet to be copied.
+    # Rows without a payload are only names.
     copied = [columns.content_hash != ""] if "raw" in columns else []
     known = [row[0] for row in conn.execute(select(columns.id).where(columns.gone_at.is_(None), *copied, *among))]
     gone = [key for key in known if key not in listed]
@@ -60,17 +80,18 @@ def _product(resource: Resource) -> ColumnElement[int]:
 def mark_gone(conn: Connection, resource: Resource, ids: list[int], scope: Scope, run_id: int) -> None:
     """Note that the account no longer has these records; they stay in the store and leave lists and counts.
 
-    What belongs to them goes with them. The bugs of a test that comes back are read again.
+    What belongs to them goes with them. What belongs to a test that comes back is read again.
     """
     columns = resource.table.c
     product = _product(resource)
     for start in range(0, len(ids), BATCH):
         batch = {"ids": ids[start : start + BATCH]}
         chosen = columns.id.in_(bindparam("ids", expanding=True))
-        with counted(conn, resource.table, batch["ids"]):
-            gone: dict[str, Any] = {"gone_at": scope.now}
-            unread = {"bugs_synced_hash": None, "metrics_synced_hash": None} if resource is TESTS else {}
-            conn.execute(update(resource.table).where(chosen).values(gone | unread), batch)
+        gone: dict[str, Any] = {"gone_at": scope.now}
+        unread = {"bugs_synced_hash": None, "metrics_synced_hash": None} if resource is TESTS else {}
+        conn.execute(update(resource.table).where(chosen).values(gone | unread), batch)
+        if resource is FEATURES:
+            index_again(conn, resource.table, batch["ids"])
         about: dict[str, Any] = {"run_id": run_id, "entity": resource.entity, "changed_at": scope.now}
         about |= {"field": "gone_at", "old_value": None, "new_value": utc_text(scope.now)}
         for kind, column in _TAKEN_ALONG.get(resource.name, ()):
@@ -81,3 +102,24 @@ def mark_gone(conn: Connection, resource: Resource, ids: list[int], scope: Scope
             continue
         rows = conn.execute(select(columns.id, product).where(chosen), batch).all()
         log_changes(conn, [about | {"entity_id": row[0], "product_id": row[1]} for row in rows])
+
+
+def name_unlisted_features(conn: Connection) -> None:
+    """Call features that the account does not list what the newest test that has them calls them.
+
+    So they have one name in a first copy and in one that knew them when they were listed.
+    """
+    newest = (
+        select(_copy.title)
+        .join_from(table_of(TestFeature), TESTS.table, _copy.test_id == TESTS.table.c.id)
+        .where(_copy.feature_id == _feature.id, TESTS.table.c.gone_at.is_(None))
+        .order_by(_copy.test_id.desc(), _copy.id)
+        .limit(1)
+        .scalar_subquery()
+    )
+    unlisted = select(_feature.id).where(_feature.gone_at.is_not(None), newest != _feature.title)
+    ids = list(conn.execute(unlisted).scalars())
+    for start in range(0, len(ids), BATCH):
+        some = ids[start : start + BATCH]
+        conn.execute(update(FEATURES.table).where(_feature.id.in_(some)).values(title=newest))
+        index_again(conn, FEATURES.table, some)

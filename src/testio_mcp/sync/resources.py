@@ -17,6 +17,7 @@ from testio_mcp.database.tables import (
     Feature,
     FeatureSection,
     Product,
+    Section,
     Test,
     TestEnvironment,
     TestFeature,
@@ -68,6 +69,8 @@ def without_metrics(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 PRODUCTS = Resource("products", "product", table_of(Product), product_record, tracked=("name",))
+SECTIONS = Resource("sections", "section", table_of(Section), product_record)
+"""Stored with their product, which lists them."""
 FEATURES = Resource(
     "features",
     "feature",

@@ -51,16 +51,16 @@ def metric_record(payload: TestPayload, scope: Scope) -> Record:
             "bugs": feature.bugs_found,
         }
         record.parts.append((_FEATURE, row))
-    stories = [row for feature in payload.features for row in _stories(feature)]
+    stories = [row for feature in payload.features for row in _stories(record, feature, scope)]
     record.parts += [(_STORY, {"test_id": payload.id, "position": n} | row) for n, row in enumerate(stories)]
     return record
 
 
-def _stories(feature: TestFeaturePayload) -> list[Row]:
+def _stories(record: Record, feature: TestFeaturePayload, scope: Scope) -> list[Row]:
     return [
         {
             "test_feature_id": feature.id,
-            "user_story_id": story.id,
+            "user_story_id": record.story(story, feature.feature_id, scope, scope.product_id, feature.title),
             "user_story_version_id": story.version_id,
             "title": story.title,
             "execution_status": story.execution_status,
@@ -74,6 +74,11 @@ def _stories(feature: TestFeaturePayload) -> list[Row]:
 def execution_record(payload: ExecutionPayload, scope: Scope) -> Record:
     """An execution with its devices."""
     record = Record({})
+    product_id = scope.product_of_test.get(payload.test_id or 0)
+    if product_id is not None:
+        record.environment(payload.environment, scope, product_id)
+        if payload.user_story is not None:
+            record.story(payload.user_story, payload.user_story.feature_id, scope, product_id)
     record.row = {
         "id": payload.id,
         "test_id": payload.test_id,
@@ -100,7 +105,7 @@ def template_record(payload: TemplatePayload, scope: Scope) -> Record:
     record.row = {
         "id": payload.id,
         "product_id": scope.product_id,
-        "section_id": record.section(payload.section_id, scope.product_id),
+        "section_id": record.section(payload.section_id, scope, scope.product_id, payload.section_name),
         "title": payload.title or f"Template {payload.id}",
     }
     return record

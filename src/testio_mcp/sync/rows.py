@@ -3,8 +3,9 @@
 import hashlib
 import json
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -16,7 +17,9 @@ from testio_mcp.api.payloads import (
     EnvironmentPayload,
     FeaturePayload,
     ProductPayload,
+    SectionPayload,
     TestPayload,
+    UserStoryPayload,
 )
 from testio_mcp.database.dialect import Row
 from testio_mcp.database.tables import (
@@ -34,10 +37,10 @@ from testio_mcp.database.tables import (
     UserStory,
     table_of,
 )
+from testio_mcp.domain import FAR_FUTURE
+from testio_mcp.rejections import Match, Reason, Remark, match
 from testio_mcp.texts import visible
 
-# A test without an end is a draft: newer than everything that ever ended.
-FAR_FUTURE = datetime(9999, 12, 31, tzinfo=UTC)
 _PERSON, _SECTION, _FEATURE = table_of(Person), table_of(Section), table_of(Feature)
 _ENVIRONMENT, _STORY, _MEMBER = table_of(TestEnvironment), table_of(UserStory), table_of(FeatureSection)
 _TEST_FEATURE, _PLATFORM = table_of(TestFeature), table_of(TestPlatform)
@@ -49,13 +52,13 @@ _FIELD = table_of(BugField)
 class Scope:
     """Where and when records are stored: the product and test they belong to, and the run's moment.
 
-    `reasons` are those that a bug may be rejected for: the comment that stands for a reason, and its name.
+    `reasons` are those that a bug may be rejected for.
     """
 
     product_id: int
     now: datetime
     product_of_test: dict[int, int] = field(default_factory=dict)
-    reasons: tuple[tuple[str, str], ...] = ()
+    reasons: tuple[Reason, ...] = ()
 
 
 @dataclass
@@ -80,22 +83,32 @@ class Record:
         found: int = person["id"]
         return found
 
-    def section(self, section_id: int | None, product_id: int, name: str | None = None) -> int | None:
-        """The id of a section, which is stored with the record if it is not known."""
+    def section(self, section_id: int | None, scope: Scope, product_id: int, name: str | None = None) -> int | None:
+        """The id of a section, whose name is stored with the record if the product does not list it."""
         if section_id is not None:
-            row = {"id": section_id, "product_id": product_id, "name": name or f"Section {section_id}"}
-            self.needs.append((_SECTION, row))
+            row = {"id": section_id, "product_id": product_id, "name": name or unnamed(_SECTION, section_id)}
+            self.needs.append((_SECTION, row | {"gone_at": scope.now}))
         return section_id
 
+    def sections(self, sections: Iterable[SectionPayload], scope: Scope, product_id: int) -> None:
+        """Have the names of sections stored that the record says of its product."""
+        for section in sections:
+            self.section(section.id, scope, product_id, section.name)
+
     def feature(self, feature_id: int | None, scope: Scope, product_id: int, title: str | None = None) -> int | None:
-        """The id of a feature, which is stored with the record if the product no longer lists it."""
+        """The id of a feature, whose name is stored with the record if the product does not list it.
+
+        A feature of which only the name is known has an id that is computed from it.
+        """
+        if feature_id is None:
+            feature_id = _named_id(product_id, title)
         if feature_id is not None:
-            row = {"id": feature_id, "product_id": product_id, "title": title or f"Feature {feature_id}"}
+            row = {"id": feature_id, "product_id": product_id, "title": title or unnamed(_FEATURE, feature_id)}
             self.needs.append((_FEATURE, row | _placeholder(scope)))
         return feature_id
 
     def environment(self, environment: EnvironmentPayload | None, scope: Scope, product_id: int) -> int | None:
-        """The id of a test environment, which is stored with the record if it is not known."""
+        """The id of a test environment, whose name is stored with the record if the product does not list it."""
         if environment is None or environment.id is None:
             return None
         row = {
@@ -107,10 +120,67 @@ class Record:
         self.needs.append((_ENVIRONMENT, row | _placeholder(scope)))
         return environment.id
 
+    def story(
+        self,
+        story: UserStoryPayload,
+        feature_id: int | None,
+        scope: Scope,
+        product_id: int,
+        feature: str | None = None,
+    ) -> int | None:
+        """The id of a user story, whose name is stored with the record if the product does not list it.
+
+        `feature_id` and `feature` are the id and the title of the feature around it, where there is one.
+        """
+        feature_id = self.feature(story.feature_id if feature_id is None else feature_id, scope, product_id, feature)
+        if feature_id is None:
+            return story.id
+        story_id = id_of_story(story, feature_id)
+        if story_id is not None:
+            row = _story_row(story_id, story.title, feature_id, product_id, scope)
+            self.needs.append((_STORY, row | {"gone_at": scope.now}))
+        return story_id
+
+
+NAME_COLUMNS = {_SECTION: "name", _FEATURE: "title", _ENVIRONMENT: "title", _STORY: "title"}
+"""The column with the name, in the tables whose rows a reference alone can make."""
+_NOUNS = {_SECTION: "Section", _FEATURE: "Feature", _STORY: "User story"}
+
+
+def unnamed(table: Table, record_id: int) -> str | None:
+    """What a section, feature, user story or environment is called of which only the id is known."""
+    return f"{_NOUNS[table]} {record_id}" if table in _NOUNS else None
+
+
+def id_of_story(story: UserStoryPayload, feature_id: int) -> int | None:
+    """The id of a user story of a feature; of one that is given as plain text, a number computed from the text."""
+    return _named_id(feature_id, story.title) if story.id is None else story.id
+
+
+def _named_id(owner_id: int, name: str | None) -> int | None:
+    """A 53-bit id for what has a name and no id, the same in every copy; None for a name that shows nothing."""
+    shown = _normalize_name(name or "")
+    return _compute_id(f"{owner_id} {shown}") if shown else None
+
 
 def _placeholder(scope: Scope) -> Row:
-    """What marks a row that only holds the place of a record yet to be copied."""
-    return {"content_hash": "", "synced_at": scope.now, "raw": "{}"}
+    """What marks a row that is only a name: the account does not list the record, or not yet.
+
+    Like what the account lists no more it counts nowhere, so that a first copy and one kept for months agree.
+    """
+    return {"content_hash": "", "synced_at": scope.now, "gone_at": scope.now, "raw": "{}"}
+
+
+def _story_row(story_id: int, title: str | None, feature_id: int, product_id: int, scope: Scope) -> Row:
+    return {
+        "id": story_id,
+        "product_id": product_id,
+        "feature_id": feature_id,
+        "title": title or unnamed(_STORY, story_id),
+        "content_hash": "",
+        "synced_at": scope.now,
+        "gone_at": None,
+    }
 
 
 @lru_cache(maxsize=10_000)
@@ -120,9 +190,18 @@ def _person(name: str) -> Row:
     The name is all that the API tells of a person. What nobody sees makes no second person: white space around it
     or twice within it, hidden characters, and another encoding of the same letters. Case is seen, and counts.
     """
-    shown = " ".join(visible(unicodedata.normalize("NFC", name)).split())
-    number = int.from_bytes(hashlib.blake2b(shown.encode(), digest_size=8).digest(), "big") >> 11
-    return {"id": number, "name": shown}
+    shown = _normalize_name(name)
+    return {"id": _compute_id(shown), "name": shown}
+
+
+def _normalize_name(name: str) -> str:
+    """A name in one form, so that it is the same however it was typed."""
+    return " ".join(visible(unicodedata.normalize("NFC", name)).split())
+
+
+def _compute_id(text: str) -> int:
+    """A 53-bit number, the same for the same text in every copy."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 11
 
 
 def person_id(name: str) -> int:
@@ -159,13 +238,13 @@ def product_record(payload: ProductPayload, scope: Scope) -> Record:
         }
     )
     for section in payload.sections:
-        row = {"id": section.id, "product_id": payload.id, "name": section.name or f"Section {section.id}"}
-        record.members.append((_SECTION, row))
+        row = {"id": section.id, "product_id": payload.id, "name": section.name or unnamed(_SECTION, section.id)}
+        record.members.append((_SECTION, row | {"gone_at": None}))
     return record
 
 
 def feature_record(payload: FeaturePayload, scope: Scope) -> Record:
-    """A feature with its memberships and user stories; stories without an id cannot be told apart and stay in raw."""
+    """A feature with its memberships and user stories; stories without id and text stay in raw."""
     record = Record(
         {
             "id": payload.id,
@@ -175,20 +254,14 @@ def feature_record(payload: FeaturePayload, scope: Scope) -> Record:
             "howtofind": payload.howtofind,
         }
     )
+    record.sections(payload.sections, scope, scope.product_id)
     for section_id in payload.section_ids:
-        record.section(section_id, scope.product_id)
+        record.section(section_id, scope, scope.product_id)
         record.parts.append((_MEMBER, {"feature_id": payload.id, "section_id": section_id}))
     for story in payload.user_stories:
-        if story.id is not None:
-            row = {
-                "id": story.id,
-                "product_id": scope.product_id,
-                "feature_id": payload.id,
-                "title": story.title or f"User story {story.id}",
-                "content_hash": "",
-                "synced_at": scope.now,
-                "gone_at": None,
-            }
+        story_id = id_of_story(story, payload.id)
+        if story_id is not None:
+            row = _story_row(story_id, story.title, payload.id, scope.product_id, scope)
             record.members.append((_STORY, row))
     return record
 
@@ -199,7 +272,7 @@ def test_record(payload: TestPayload, scope: Scope) -> Record:
     record.row = {
         "id": payload.id,
         "product_id": scope.product_id,
-        "section_id": record.section(payload.section_id, scope.product_id, payload.section_name),
+        "section_id": record.section(payload.section_id, scope, scope.product_id, payload.section_name),
         "test_environment_id": record.environment(payload.environment, scope, scope.product_id),
         "created_by_id": record.person(payload.created_by),
         "submitted_by_id": record.person(payload.submitted_by),
@@ -215,6 +288,7 @@ def test_record(payload: TestPayload, scope: Scope) -> Record:
         "instructions": payload.instructions,
         "out_of_scope": payload.out_of_scope,
     }
+    record.sections(payload.product_sections, scope, scope.product_id)
     _test_parts(record, payload, scope)
     return record
 
@@ -249,12 +323,13 @@ def bug_record(payload: BugPayload, scope: Scope) -> Record:
     record = Record({})
     test_id = payload.test_id or 0
     product_id = scope.product_of_test[test_id]
+    rejection = rejection_of(payload, scope.reasons)
     record.row = {
         "id": payload.id,
         "test_id": test_id,
         "product_id": product_id,
-        "section_id": record.section(payload.section_id, product_id),
-        "feature_id": record.feature(payload.feature_id, scope, product_id),
+        "section_id": record.section(payload.section_id, scope, product_id, payload.section_name),
+        "feature_id": _feature_of_bug(record, payload, scope, product_id),
         "test_feature_id": payload.test_feature_id,
         "author_id": record.person(payload.author),
         "title": payload.title or f"Bug {payload.id}",
@@ -268,26 +343,35 @@ def bug_record(payload: BugPayload, scope: Scope) -> Record:
         "external_idx": payload.external_idx,
         "exported_at": payload.exported_at,
         "reported_at": payload.reported_at,
-        "rejection_reason": _rejection_reason(payload, scope),
+        "rejection_reason": rejection.reason if rejection else None,
+        "rejection_match": rejection.certainty if rejection else None,
         "comment_count": len(payload.comments),
         "steps": payload.steps,
         "expected_result": payload.expected_result,
         "actual_result": payload.actual_result,
     }
+    record.sections(payload.product_sections, scope, product_id)
+    record.environment(payload.environment, scope, product_id)
     record.parts += _bug_parts(record, payload)
     return record
 
 
-def _rejection_reason(payload: BugPayload, scope: Scope) -> str | None:
-    """Why a bug was rejected: the newest comment that begins with a reason's own comment names the reason."""
+def _feature_of_bug(record: Record, payload: BugPayload, scope: Scope, product_id: int) -> int | None:
+    """The feature of a bug; what the test's copy stands for is known from the test, where the bug does not say."""
+    if payload.feature_id is None and payload.test_feature_id is not None:
+        return None
+    return record.feature(payload.feature_id, scope, product_id, payload.feature_title)
+
+
+def rejection_of(payload: BugPayload, reasons: tuple[Reason, ...]) -> Match | None:
+    """Why a bug was rejected; None for a bug that is not."""
     if payload.status != "rejected":
         return None
-    texts = [*(comment.body for comment in reversed(payload.comments)), payload.rejection_reason or ""]
-    for text in texts:
-        for comment, name in scope.reasons:
-            if text.startswith(comment) or text == name:
-                return name
-    return payload.rejection_reason
+    remarks = [
+        Remark(comment.body, comment.created_at, comment.author is not None and comment.author == payload.author)
+        for comment in payload.comments
+    ]
+    return match(reasons, remarks, payload.rejection_reason)
 
 
 def _bug_parts(record: Record, payload: BugPayload) -> list[tuple[Table, Row]]:

@@ -10,13 +10,14 @@ from sqlalchemy import Connection
 from testio_mcp.api.client import CustomerApi
 from testio_mcp.api.payloads import Reject
 from testio_mcp.app import App
+from testio_mcp.crash_points import crash_point
 from testio_mcp.errors import StoreBusy
-from testio_mcp.faultpoints import reach
+from testio_mcp.rejections import Reason
 from testio_mcp.sync import state
 from testio_mcp.sync.lock import Lease
 from testio_mcp.sync.progress import Progress, Report
-from testio_mcp.sync.removal import Missing, mark_gone
-from testio_mcp.sync.resources import Resource
+from testio_mcp.sync.removal import LACKS, Missing, mark_gone
+from testio_mcp.sync.resources import TESTS, Resource
 from testio_mcp.sync.rows import Scope
 from testio_mcp.sync.writer import Tally, store_records
 from testio_mcp.texts import visible
@@ -77,7 +78,7 @@ class Run:
         self.started_at = now
         self.zone = app.settings.zone
         self.tally = Tally()
-        self.reasons: tuple[tuple[str, str], ...] = ()
+        self.reasons: tuple[Reason, ...] = ()
         self.on_tests: OnTests = _nothing
         self._app = app
         self._report = report
@@ -95,9 +96,9 @@ class Run:
 
         def confirmed(conn: Connection) -> T:
             self._lease.confirm(conn)
-            reach("page-begun")
+            crash_point("page-begun")
             done = work(conn)
-            reach("page-written")
+            crash_point("page-written")
             return done
 
         waits = 0
@@ -109,7 +110,7 @@ class Run:
                 if waits > _BUSY_WAITS:
                     raise
             else:
-                reach("page-committed")
+                crash_point("page-committed")
                 return done
 
     async def tell(self, resource: str, product: str, done: int, total: int | None = None) -> None:
@@ -159,6 +160,8 @@ class Run:
         """Store records and dead letters inside a transaction; the caller adds the tally once it is committed."""
         scope = Scope(product_id, self.started_at, tests or {}, self.reasons)
         tally = store_records(conn, resource, records, scope, self.id, log_new=log_new)
+        if resource is TESTS and tally.changed:
+            state.forget_parts(conn, [record.id for record in records], self.started_at)
         state.clear_letters(conn, resource.name, product_id, [record.id for record in records])
         state.save_rejects(conn, resource.name, product_id, rejects, self.started_at)
         return tally
@@ -168,7 +171,7 @@ class Run:
     ) -> Reject | None:
         """Note that records are gone; None, or the reason why the listing of `scope` is not believed."""
         if gone.is_suspicious and not self.options.accept_deletions:
-            reason = f"the list lacks {len(gone.ids)} of {gone.known} known records; nothing was removed"
+            reason = f"{LACKS}{len(gone.ids)} of {gone.known} known records; nothing was removed"
             reject = Reject(f"list of {scope}", reason, None)
             state.save_rejects(conn, resource.name, product_id, [reject], self.started_at)
             return reject

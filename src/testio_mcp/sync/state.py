@@ -1,17 +1,18 @@
-"""What the sync remembers between runs: runs, checkpoints and dead letters."""
+"""What the sync remembers between runs: runs, checkpoints, dead letters and the change log."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Connection, bindparam, case, delete, func, insert, literal, select, update
+from sqlalchemy import Connection, bindparam, case, delete, func, insert, literal, or_, select, union, update
 
 from testio_mcp.api.payloads import Reject
-from testio_mcp.database.dialect import fetch, upsert
+from testio_mcp.database.dialect import Row, fetch, upsert
 from testio_mcp.database.tables import (
     ApiPause,
     Bug,
+    ChangeLog,
     Checkpoint,
     DeadLetter,
     Execution,
@@ -20,21 +21,29 @@ from testio_mcp.database.tables import (
     Section,
     SyncRun,
     Test,
+    TestStoryResult,
     table_of,
 )
+from testio_mcp.domain import AWAITING, DID_NOT_RUN
+from testio_mcp.rejections import Match, Reason
 
 ACCOUNT = 0
 """The product id under which the state of account-wide resources is kept."""
+ALL_TESTS, ALL_EXECUTIONS = "all tests", "all executions"
+"""Checkpoints that tell when these lists were last read from end to end: all deletions up to then are known.
+
+`next_page` of the second is how many executions the copy held then beyond those that the API counts.
+"""
 
 MUTABLE = ("initialized", "customer_finalized", "waiting", "running", "locked")
 """Statuses of tests that can still change; an unknown status counts as mutable as well."""
 IMMUTABLE = ("archived", "cancelled")
 ENDED = (*IMMUTABLE, "locked")
 """Statuses of tests in which nobody runs anything any more."""
-WITHOUT_BUGS = ("initialized", "waiting", "cancelled")
-"""Statuses of tests that never ran, so that there is nothing to ask for."""
 UNDECIDED = ("pending", "unknown")
 """Statuses of executions without an outcome."""
+UNKNOWN = "the API no longer knows it"
+"""Why a test is a dead letter that was listed before: it is gone if the next run is told so again."""
 POSITION = "position "
 """How the key of a dead letter begins when all that is known of the record is its place in a list."""
 
@@ -43,7 +52,10 @@ Part = Literal["bugs", "metrics", "results"]
 _RUN, _POINT, _LETTER = table_of(SyncRun), table_of(Checkpoint), table_of(DeadLetter)
 _TEST, _BUG, _PAUSE = table_of(Test), table_of(Bug), table_of(ApiPause)
 _REASON, _SECTION, _EXECUTION = table_of(RejectReason), table_of(Section), table_of(Execution)
-_PRODUCT = table_of(Product)
+_PRODUCT, _CHANGE, _STORY = table_of(Product), table_of(ChangeLog), table_of(TestStoryResult)
+_STATUS_CHANGES = (_CHANGE.c.entity == "test", _CHANGE.c.field.in_(("status", "gone_at")))
+"""Lines of the change log about tests that have another status, or that came or went."""
+_WITH_WAITING_BUGS = select(_BUG.c.test_id).where(_BUG.c.status.in_(AWAITING), _BUG.c.gone_at.is_(None))
 
 
 def begin_run(conn: Connection, mode: str, now: datetime) -> int:
@@ -63,6 +75,11 @@ def _run_values(mode: str, now: datetime) -> dict[str, object]:
 def end_run(conn: Connection, run_id: int, **values: object) -> None:
     """Note how a run ended."""
     conn.execute(update(_RUN).where(_RUN.c.id == run_id).values(values))
+
+
+def log_changes(conn: Connection, lines: list[Row]) -> None:
+    """Write lines of the change log, in the transaction that changes the records."""
+    conn.execute(insert(_CHANGE), lines)
 
 
 @dataclass(frozen=True)
@@ -172,11 +189,49 @@ def letters(conn: Connection, resource: str, product_id: int) -> dict[str, str]:
     return {row[0]: row[1] for row in fetch(conn, _letters, {"resource": resource, "product_id": product_id})}
 
 
-def reasons(conn: Connection) -> tuple[tuple[str, str], ...]:
-    """The reasons to reject a bug: the comment that stands for each, and its name; the longest comments first."""
-    found = conn.execute(select(_REASON.c.default_comment, _REASON.c.name, _REASON.c.key)).all()
-    named = [(comment, name or key) for comment, name, key in found if comment]
-    return tuple(sorted(named, key=lambda reason: (-len(reason[0]), reason)))
+def reasons(conn: Connection) -> tuple[Reason, ...]:
+    """The reasons for which a bug may be rejected."""
+    columns = (_REASON.c.key, _REASON.c.name, _REASON.c.default_comment)
+    return tuple(Reason(*row) for row in conn.execute(select(*columns).order_by(_REASON.c.key)))
+
+
+def replace_reasons(conn: Connection, listed: Iterable[Reason], *, is_whole: bool) -> None:
+    """Store the reasons that the account lists; where they differ from before, all rejections are matched again.
+
+    `is_whole` says that the list is all there is: what it lacks is removed.
+    """
+    before, listed = reasons(conn), list(listed)
+    if is_whole:
+        conn.execute(delete(_REASON).where(_REASON.c.key.not_in([reason.key for reason in listed])))
+    upsert(conn, _REASON, [reason._asdict() for reason in listed])
+    if reasons(conn) != before:
+        conn.execute(update(_BUG).where(_BUG.c.status == "rejected").values(rejection_match=None))
+
+
+_unmatched = (
+    select(_BUG.c.id, _BUG.c.raw)
+    .where(_BUG.c.status == "rejected", _BUG.c.rejection_match.is_(None), _BUG.c.content_hash != "")
+    .order_by(_BUG.c.id)
+    .limit(bindparam("limit"))
+)
+
+
+def unmatched_rejections(conn: Connection, limit: int) -> list[tuple[int, str]]:
+    """Rejected bugs whose reason was not looked for since the reasons changed, with their payloads."""
+    return [(row[0], row[1]) for row in conn.execute(_unmatched, {"limit": limit})]
+
+
+_save_match = (
+    update(_BUG)
+    .where(_BUG.c.id == bindparam("bug_id"))
+    .values(rejection_reason=bindparam("reason"), rejection_match=bindparam("certainty"))
+)
+
+
+def save_matches(conn: Connection, matches: Mapping[int, Match]) -> None:
+    """Store why bugs were rejected."""
+    if matches:
+        conn.execute(_save_match, [{"bug_id": bug_id, **found._asdict()} for bug_id, found in matches.items()])
 
 
 def known_tests(conn: Connection, test_ids: Collection[int]) -> set[int]:
@@ -213,8 +268,8 @@ def mutable_tests(conn: Connection, product_id: int) -> list[int]:
 
 def sections(conn: Connection, product_id: int) -> list[int]:
     """The sections of a product."""
-    statement = select(_SECTION.c.id).where(_SECTION.c.product_id == product_id).order_by(_SECTION.c.id)
-    return [row[0] for row in conn.execute(statement)]
+    listed = select(_SECTION.c.id).where(_SECTION.c.product_id == product_id, _SECTION.c.gone_at.is_(None))
+    return [row[0] for row in conn.execute(listed.order_by(_SECTION.c.id))]
 
 
 class OpenExecution(NamedTuple):
@@ -241,7 +296,7 @@ def open_executions(conn: Connection) -> list[OpenExecution]:
 def tests_that_ran(conn: Connection, test_ids: Collection[int]) -> set[int]:
     """Those of the tests that ran, or run."""
     ran = select(_TEST.c.id).where(_TEST.c.id.in_(bindparam("ids", expanding=True)))
-    found = conn.execute(ran.where(_TEST.c.status.not_in(WITHOUT_BUGS)), {"ids": list(test_ids)})
+    found = conn.execute(ran.where(_TEST.c.status.not_in(DID_NOT_RUN)), {"ids": list(test_ids)})
     return {row[0] for row in found}
 
 
@@ -256,17 +311,18 @@ def tests_awaiting(
 ) -> list[tuple[int, int]]:
     """Tests whose bugs or metrics have to be read, newest first, each with its product.
 
-    They were not read since the test last changed, or, for bugs, can still change. Results are those of all
-    test-case tests. With `full` all tests that ran are read, with `since` none that ended before that moment, with
-    `archived` only those of these tests that are.
+    They were not read since the test last changed, or, for bugs, can still change: the test can, or one of its bugs
+    waits for a decision. The status of a test does not matter: whatever it is now, people see what belongs to it.
+    Results are those of all test-case tests. With `full` all tests are read, with `since` none that ended before that
+    moment, with `archived` only those of these tests that are.
     """
     read = _TEST.c.bugs_synced_hash if part == "bugs" else _TEST.c.metrics_synced_hash
     due = read.is_distinct_from(_TEST.c.content_hash)
     if part == "bugs":
-        due |= _TEST.c.status.not_in(IMMUTABLE)
+        due |= _TEST.c.status.not_in(IMMUTABLE) | _TEST.c.id.in_(_WITH_WAITING_BUGS)
     statement = (
         select(_TEST.c.id, _TEST.c.product_id)
-        .where(_TEST.c.gone_at.is_(None), _TEST.c.status.not_in(WITHOUT_BUGS))
+        .where(_TEST.c.gone_at.is_(None))
         .where(_TEST.c.product_id.in_(bindparam("product_ids", expanding=True)))
         .order_by(_TEST.c.id.desc())
     )
@@ -297,18 +353,92 @@ def mark_metrics_read(conn: Connection, test_ids: Sequence[int]) -> None:
 
 
 def forget_metrics(
-    conn: Connection, changed: Literal["bugs", "executions"], test_ids: Sequence[int], moment: datetime
+    conn: Connection,
+    changed: Literal["bugs", "executions"],
+    test_ids: Sequence[int],
+    moment: datetime,
+    *,
+    is_first: bool,
 ) -> None:
-    """Have the metrics read again of those tests whose bugs or executions were written at `moment`.
+    """Have the metrics read again of those tests whose bugs or executions were written or went at `moment`.
 
-    Those of archived tests stay: they are as old as the test's last change.
+    While a copy is first filled those of archived tests stay: they are read beside the bugs, not after them.
     """
     columns = (_BUG if changed == "bugs" else _EXECUTION).c
     touched = select(columns.test_id).where(
-        columns.test_id.in_(bindparam("ids", expanding=True)), columns.synced_at == moment
+        columns.test_id.in_(bindparam("ids", expanding=True)),
+        or_(columns.synced_at == moment, columns.gone_at == moment),
     )
-    unread = update(_TEST).where(_TEST.c.id.in_(touched), _TEST.c.status.not_in(IMMUTABLE))
+    unread = update(_TEST).where(_TEST.c.id.in_(touched))
+    if is_first:
+        unread = unread.where(_TEST.c.status.not_in(IMMUTABLE))
     conn.execute(unread.values(metrics_synced_hash=None), {"ids": list(test_ids)})
+
+
+def forget_parts(conn: Connection, test_ids: Sequence[int], moment: datetime) -> None:
+    """Have bugs and metrics read again of those tests whose status changed at `moment`, even if it changes back."""
+    ids: Any = bindparam("ids", expanding=True)
+    changed = select(_CHANGE.c.entity_id).where(
+        *_STATUS_CHANGES, _CHANGE.c.entity_id.in_(ids), _CHANGE.c.changed_at == moment
+    )
+    unread = update(_TEST).where(_TEST.c.id.in_(changed))
+    conn.execute(unread.values(bugs_synced_hash=None, metrics_synced_hash=None), {"ids": list(test_ids)})
+
+
+def tests_of_another_status(conn: Connection, since: datetime) -> list[int]:
+    """Tests whose status changed after that moment, or that came back."""
+    changed = select(_CHANGE.c.entity_id).where(*_STATUS_CHANGES, _CHANGE.c.changed_at > since)
+    statement = select(_TEST.c.id).where(_TEST.c.id.in_(changed), _TEST.c.gone_at.is_(None))
+    return [row[0] for row in conn.execute(statement.order_by(_TEST.c.id.desc()))]
+
+
+def unfinished_tests(conn: Connection) -> list[int]:
+    """Tests in which somebody can still run something, or that have just ended."""
+    unfinished = select(_TEST.c.id).where(
+        _TEST.c.status.not_in((*DID_NOT_RUN, *IMMUTABLE)), _TEST.c.gone_at.is_(None)
+    )
+    return [row[0] for row in conn.execute(unfinished.order_by(_TEST.c.id.desc()))]
+
+
+def versions_of(conn: Connection, test_ids: Sequence[int]) -> list[int]:
+    """The user story versions of these tests: those that were executed, and those with a result."""
+    ids: Any = bindparam("ids", expanding=True)
+    parts = (
+        select(columns.user_story_version_id).where(
+            columns.test_id.in_(ids), columns.user_story_version_id.is_not(None)
+        )
+        for columns in (_EXECUTION.c, _STORY.c)
+    )
+    return sorted((row[0] for row in conn.execute(union(*parts), {"ids": list(test_ids)})), reverse=True)
+
+
+def gone_tests(conn: Connection, test_ids: Collection[int]) -> set[int]:
+    """Those of the tests that are gone."""
+    gone = select(_TEST.c.id).where(_TEST.c.id.in_(bindparam("ids", expanding=True)), _TEST.c.gone_at.is_not(None))
+    return {row[0] for row in conn.execute(gone, {"ids": list(test_ids)})}
+
+
+def tests_of_executions(conn: Connection, execution_ids: Collection[int]) -> list[int]:
+    """The tests of these executions."""
+    found = select(_EXECUTION.c.test_id).where(_EXECUTION.c.id.in_(bindparam("ids", expanding=True))).distinct()
+    return [row[0] for row in conn.execute(found, {"ids": list(execution_ids)}) if row[0] is not None]
+
+
+def surplus_executions(conn: Connection, listed: int | None) -> int:
+    """How many executions the copy holds beyond the number that is `listed`; 0 where the API tells no number."""
+    if listed is None:
+        return 0
+    held = conn.execute(select(func.count(_EXECUTION.c.id)).where(_EXECUTION.c.gone_at.is_(None))).scalar_one()
+    broken = conn.execute(select(func.count(_LETTER.c.id)).where(_LETTER.c.resource == "executions")).scalar_one()
+    return max(0, int(held + broken - listed))
+
+
+def living_tests_from(conn: Connection, product_id: int, first: int) -> list[int]:
+    """Tests of the product that were listed, from an id on, newest first."""
+    listed = select(_TEST.c.id).where(
+        _TEST.c.product_id == product_id, _TEST.c.id >= first, _TEST.c.gone_at.is_(None)
+    )
+    return [row[0] for row in conn.execute(listed.order_by(_TEST.c.id.desc()))]
 
 
 def pause_left(conn: Connection, host: str, now: datetime) -> float:

@@ -5,7 +5,7 @@ to its end before is left at the first page that holds nothing new: new tests co
 still change are asked for by id.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import aclosing
 from functools import partial
 
@@ -34,7 +34,8 @@ from testio_mcp.sync.writer import Tally
 # A first walk reads ahead, a few more pages each time, until the list ends.
 _WINDOWS = (1, 2, 3, 3, 4, 8, 10)
 _PASSES = 3
-_UNKNOWN = "the API no longer knows it"
+_FEW = 10
+"""How many tests that the list passes over are asked for by id."""
 _TEST = table_of(Test).c
 FATAL = (AuthFailed, TokenMissing, RateLimited)
 """What ends a run: every other request would fail the same way."""
@@ -51,6 +52,8 @@ class Walk:
         self._rejected: set[str] = set()
         self._new = 0
         self._end: list[int] = []
+        self._read: list[int] = []
+        self._is_read_to_end = False
 
     async def walk(self) -> None:
         """Bring the product's tests up to date. Raises `ApiError` when the API does not answer."""
@@ -68,8 +71,10 @@ class Walk:
             await self._everything(point)
         else:
             lost = [int(key) for key in letters if key.isdigit()]
-            unseen = [key for key in dict.fromkeys((*mutable, *lost)) if key not in self._seen]
-            await self._refresh(unseen, [key for key in lost if letters[str(key)] == _UNKNOWN])
+            passed_over = await self._run.read(self._passed_over)
+            unseen = [key for key in dict.fromkeys((*mutable, *passed_over, *lost)) if key not in self._seen]
+            denied = [key for key in lost if letters[str(key)] == state.UNKNOWN]
+            await self._refresh(unseen, {*denied, *passed_over})
         if self._run.options.since is None:
             done = state.Point(None, self._run.started_at)
             await self._run.write(lambda conn: state.save_checkpoint(conn, TESTS.name, self._product_id, done))
@@ -97,6 +102,8 @@ class Walk:
 
     def _conclude(self, conn: Connection) -> None:
         state.clear_old_letters(conn, TESTS.name, self._product_id, self._run.started_at)
+        done = state.Point(None, self._run.started_at)
+        state.save_checkpoint(conn, state.ALL_TESTS, self._product_id, done)
         if all(key.isdigit() for key in self._rejected):
             gone = missing(conn, TESTS, self._seen, _TEST.product_id == self._product_id)
             self._run.remove(conn, TESTS, self._product_id, gone, f"product {self._product_id}")
@@ -137,6 +144,8 @@ class Walk:
                     break
                 number, previous = listed.number, listed.ids
                 tally = await self._store(listed.page, state.Point(number + 1, point.completed_at))
+                self._read += listed.ids
+                self._is_read_to_end = listed.is_last
                 if listed.is_last or self._is_past(listed.page) or (stop_early and not (tally.new or tally.changed)):
                     break
                 if number == expected and previous == self._end:
@@ -174,15 +183,29 @@ class Walk:
         await self._run.tell(TESTS.name, self._name, len(self._seen))
         return tally
 
-    async def _refresh(self, test_ids: list[int], denied: list[int]) -> None:
+    def _passed_over(self, conn: Connection) -> list[int]:
+        """Known tests that the pages read pass over, where these are in the order of ids.
+
+        Where there are more than a few, the API rather forgets some than that so many were deleted at once.
+        """
+        if not self._read or self._rejected or self._read != sorted(self._read, reverse=True):
+            return []
+        known = state.living_tests_from(conn, self._product_id, 0 if self._is_read_to_end else self._read[-1])
+        found = [key for key in known if key not in self._seen]
+        return found if len(found) <= _FEW else []
+
+    async def _refresh(self, test_ids: list[int], denied: Collection[int]) -> None:
         """Read tests by id; one that is broken is noted and the rest goes on.
 
-        A test that the API does not know is gone once two runs in a row were told so: `denied` names the first's.
+        A test that the API does not know is gone if something else says so as well: `denied` names those that the
+        last run was told so, or that the list passes over. For the others, the page is read that would list them.
         """
         found = await at_once(self._get(test_id) for test_id in test_ids)
         records = [item for item in found if isinstance(item, TestPayload)]
         rejects = [item for item in found if isinstance(item, Reject)]
-        gone = [int(item.key) for item in rejects if item.reason == _UNKNOWN and int(item.key) in denied]
+        unknown = [int(item.key) for item in rejects if item.reason == state.UNKNOWN]
+        gone = [key for key in unknown if key in denied or await self._is_unlisted(key)]
+        rejects = [item for item in rejects if not (item.key.isdigit() and int(item.key) in gone)]
 
         def remove(conn: Connection) -> None:
             state.clear_letters(conn, TESTS.name, self._product_id, gone)
@@ -191,11 +214,21 @@ class Walk:
         if found:
             await self._run.store(TESTS, self._product_id, records, rejects, log_new=True, also=remove)
 
+    async def _is_unlisted(self, test_id: int) -> bool:
+        """Whether the page of the list on which the test would be shows those around it, and not the test."""
+        known = await self._run.read(lambda conn: state.living_tests_from(conn, self._product_id, test_id))
+        number = (len(known) - 1) // PAGE + 1
+        listed = await self._page(number)
+        if isinstance(listed, ApiError) or listed.page.rejects or listed.ids != sorted(listed.ids, reverse=True):
+            return False
+        is_around = listed.ids[:1] > [test_id] and (listed.is_last or listed.ids[-1] < test_id)
+        return is_around and test_id not in listed.ids
+
     async def _get(self, test_id: int) -> TestPayload | Reject:
         try:
             return await self._run.api.get_test(test_id)
         except ApiNotFound:
-            return Reject(str(test_id), _UNKNOWN, None)
+            return Reject(str(test_id), state.UNKNOWN, None)
         except FATAL:
             raise
         except ApiError as error:

@@ -1,7 +1,6 @@
 """How a page of records is stored: one transaction that writes only what differs.
 
-A record's content hash decides whether it is written at all. Counts of products are adjusted by what the page
-itself changed, so they are exact at every commit.
+A record's content hash decides whether it is written at all.
 """
 
 import hashlib
@@ -21,9 +20,10 @@ from testio_mcp.database.dialect import Row, among, fetch_records, insert_missin
 from testio_mcp.database.search import index_rows
 from testio_mcp.database.tables import Drift, table_of
 from testio_mcp.database.types import utc_text
-from testio_mcp.sync.counts import counted, log_changes
+from testio_mcp.sync.references import store_references
 from testio_mcp.sync.resources import Resource
 from testio_mcp.sync.rows import Record, Scope
+from testio_mcp.sync.state import log_changes
 
 TWICE = "id:twice"
 """The drift note of a record that one answer holds twice: the later one counts."""
@@ -79,8 +79,7 @@ def store_records(
     if not fresh:
         return tally
     records = [_complete(resource.record(version.payload, scope), version, scope) for version in fresh.values()]
-    with counted(conn, resource.table, list(fresh)):
-        _write(conn, resource, records, list(fresh))
+    _write(conn, resource, records, list(fresh))
     notes = [note for version in fresh.values() for note in version.payload.drift]
     _count_drift(conn, resource, [*notes, *[TWICE] * (len(payloads) - len(versions))], scope.now)
     changes = [line for record in records for line in _changes(resource, record.row, stored, scope, log_new)]
@@ -95,7 +94,7 @@ def _stored_statement(table: Table, tracked: tuple[str, ...]) -> Select[Any]:
     columns = table.c
     return select(*(columns[name] for name in ("id", "content_hash", "gone_at", *tracked))).where(
         among(columns.id, bindparam("ids")),
-        columns.content_hash != "",  # rows without one only hold the place of a record that is yet to be copied
+        columns.content_hash != "",  # rows without one are only names, of what the account does not list, or not yet
     )
 
 
@@ -118,21 +117,20 @@ def _complete(record: Record, version: _Version, scope: Scope) -> Record:
 
 
 def _write(conn: Connection, resource: Resource, records: Sequence[Record], ids: list[int]) -> None:
-    for table, rows in _by_table(record.needs for record in records).items():
-        insert_missing(conn, table, rows)
+    store_references(conn, (record.needs for record in records))
     upsert(conn, resource.table, [record.row for record in records])
     for table, owner in resource.parts:
         conn.execute(_delete_parts(table, owner), {"ids": json.dumps(ids)})
-    parts = _by_table(record.parts for record in records)
+    parts = rows_by_table(record.parts for record in records)
     for table, rows in parts.items():
         upsert(conn, table, rows)
     index_rows(conn, resource.table, [record.row for record in records], parts)
-    for table, rows in _by_table(record.members for record in records).items():
+    for table, rows in rows_by_table(record.members for record in records).items():
         upsert(conn, table, rows)
         index_rows(conn, table, rows, {})
 
 
-def _by_table(groups: Iterable[list[tuple[Table, Row]]]) -> dict[Table, list[Row]]:
+def rows_by_table(groups: Iterable[list[tuple[Table, Row]]]) -> dict[Table, list[Row]]:
     """The rows of many records by table; of rows with one primary key the last one counts."""
     tables: dict[Table, dict[Any, Row]] = {}
     for group in groups:

@@ -1,18 +1,17 @@
 """The schema.
 
 Ids of the customer account are kept as they are (64 bits). `content_hash` identifies the stored version of a record,
-`gone_at` says when a complete listing stopped naming it, and `raw` is the payload as received, without secrets, in
-the last column so that lists never read it.
+`gone_at` says since when the account is known not to list it (what only a test or a bug mentions is a name with a
+`gone_at`, and counts nowhere), and `raw` is the payload as received, without secrets, in the last column so that
+lists never read it.
 """
 
 from testio_mcp.database.tables.bugs import Attachment, Bug, BugComment, BugDevice, BugField
 from testio_mcp.database.tables.catalog import (
     Feature,
     FeatureSection,
-    KeptCount,
     Person,
     Product,
-    ProductCount,
     RejectReason,
     Section,
     TestEnvironment,
@@ -31,14 +30,13 @@ from testio_mcp.database.tables.exploratory import (
     TestPlatform,
     TestStoryResult,
 )
-from testio_mcp.database.tables.rollups import RollupCell, RollupCount, RollupMember
 from testio_mcp.database.tables.search import SearchSlice
 from testio_mcp.database.tables.sync import (
     ApiPause,
-    ChangeCount,
     ChangeLog,
     Checkpoint,
     DeadLetter,
+    Derived,
     Drift,
     Reader,
     SyncLease,
@@ -52,24 +50,19 @@ __all__ = [
     "BugComment",
     "BugDevice",
     "BugField",
-    "ChangeCount",
     "ChangeLog",
     "Checkpoint",
     "DeadLetter",
+    "Derived",
     "Drift",
     "Execution",
     "ExecutionDevice",
     "Feature",
     "FeatureSection",
-    "KeptCount",
     "Person",
     "Product",
-    "ProductCount",
     "Reader",
     "RejectReason",
-    "RollupCell",
-    "RollupCount",
-    "RollupMember",
     "SearchSlice",
     "Section",
     "SyncLease",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Index, text
 from sqlmodel import Field, Relationship, SQLModel
 
-from testio_mcp.database.tables.columns import DeviceColumns, Mirrored, json_text, key, part_of, ref, when
+from testio_mcp.database.tables.columns import GONE, DeviceColumns, Mirrored, json_text, key, part_of, ref, when
 
 if TYPE_CHECKING:
     from testio_mcp.database.tables.exploratory import Test
@@ -53,6 +53,7 @@ class Bug(Mirrored, table=True):
             sqlite_where=WAITING,
             postgresql_where=WAITING,
         ),
+        Index(None, "product_id", "gone_at", sqlite_where=GONE, postgresql_where=GONE),
         # Counts by group read these alone.
         Index(None, "product_id", "gone_at", "status", "level", "kind"),
         Index(None, "feature_id", "gone_at", "status", "level", "kind"),
@@ -78,6 +79,7 @@ class Bug(Mirrored, table=True):
     exported_at: datetime | None = when(default=None)
     reported_at: datetime | None = when(default=None)
     rejection_reason: str | None = None
+    rejection_match: str | None = None
     comment_count: int = 0
     steps: str | None = None
     expected_result: str | None = None

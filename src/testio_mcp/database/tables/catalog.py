@@ -1,11 +1,12 @@
 """What is tested, and by whom: products, sections, features, user stories, environments, people."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Index, UniqueConstraint
 from sqlmodel import Field, Relationship, SQLModel
 
-from testio_mcp.database.tables.columns import Mirrored, json_text, key, ref
+from testio_mcp.database.tables.columns import Mirrored, json_text, key, ref, when
 from testio_mcp.database.types import BigId
 
 if TYPE_CHECKING:
@@ -26,47 +27,15 @@ class Product(Mirrored, table=True):
     tests: list["Test"] = Relationship(back_populates="product")
 
 
-class ProductCount(SQLModel, table=True):
-    """Totals of one product, kept exact inside the transaction of every change.
-
-    Records that are gone are not counted; `open_bugs` are bugs without a decision (status `open`).
-    """
-
-    __tablename__ = "product_count"
-
-    product_id: int = Field(primary_key=True, sa_type=BigId, foreign_key="product.id")
-    tests: int = 0
-    bugs: int = 0
-    open_bugs: int = 0
-
-
-class KeptCount(SQLModel, table=True):
-    """How many records belong to another one, by their words; exact like `ProductCount`, and never 0.
-
-    `counted` says what is counted by whose id (`sync/counts.py` has the list). A count that is not split by a product
-    or a word has 0 or an empty text there.
-    """
-
-    __tablename__ = "kept_count"
-    __table_args__ = ({"sqlite_with_rowid": False},)
-
-    counted: str = Field(primary_key=True)
-    owner_id: int = Field(primary_key=True, sa_type=BigId)
-    product_id: int = Field(primary_key=True, sa_type=BigId)
-    status: str = Field(primary_key=True)
-    level: str = Field(primary_key=True)
-    kind: str = Field(primary_key=True)
-    number: int
-
-
 class Section(SQLModel, table=True):
-    """A part of a product."""
+    """A part of a product; `gone_at` is set while the product does not list it."""
 
     __table_args__ = (Index(None, "product_id"),)
 
     id: int = key()
     product_id: int = ref("product")
     name: str
+    gone_at: datetime | None = when(default=None)
 
     product: Product = Relationship(back_populates="sections")
 
@@ -149,7 +118,7 @@ class TestTemplate(Mirrored, table=True):
 
 
 class RejectReason(SQLModel, table=True):
-    """A reason to reject a bug; a rejection shows as a comment that starts with `default_comment`."""
+    """A reason to reject a bug; a rejection shows as a comment that says `default_comment` in some form."""
 
     __tablename__ = "reject_reason"
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import MetaData, Table
+from sqlalchemy import MetaData, Table, text
 from sqlmodel import Field, SQLModel
 
 from testio_mcp.database.types import BigId, JsonText, UtcDateTime
@@ -42,6 +42,10 @@ def when(**options: Any) -> Any:
 def json_text(**options: Any) -> Any:
     """A JSON document as text."""
     return Field(sa_type=JsonText, **options)
+
+
+GONE = text("gone_at IS NOT NULL")
+"""Records that are gone: few, so that counts leave them out without reading the others."""
 
 
 class Mirrored(SQLModel):

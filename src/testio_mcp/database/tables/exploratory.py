@@ -3,18 +3,14 @@
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Index, text
+from sqlalchemy import Index
 from sqlmodel import Field, Relationship, SQLModel
 
-from testio_mcp.database.tables.columns import DeviceColumns, Mirrored, json_text, key, part_of, ref, when
+from testio_mcp.database.tables.columns import GONE, DeviceColumns, Mirrored, json_text, key, part_of, ref, when
 
 if TYPE_CHECKING:
     from testio_mcp.database.tables.bugs import Bug
     from testio_mcp.database.tables.catalog import Product
-
-
-GONE = text("gone_at IS NOT NULL")
-"""Tests that are gone: few, so that counts leave them out without reading the others."""
 
 
 class Test(Mirrored, table=True):
@@ -30,14 +26,18 @@ class Test(Mirrored, table=True):
         Index(
             "ix_test_wide_product_id",
             *("product_id", "sort_at", "id", "testing_type", "gone_at"),
-            *("status", "section_id", "test_environment_id", "created_by_id", "submitted_by_id"),
+            *("status", "start_at", "section_id", "test_environment_id", "created_by_id", "submitted_by_id"),
         ),
         Index(None, "product_id", "status", "sort_at", "id", "testing_type", "gone_at"),
         Index(None, "status", "sort_at", "id", "testing_type", "gone_at"),
-        Index(None, "sort_at", "id", "testing_type", "gone_at"),
+        Index(
+            "ix_test_wide_sort_at",
+            *("sort_at", "id", "testing_type", "gone_at", "status", "start_at", "product_id"),
+            *("section_id", "test_environment_id", "created_by_id", "submitted_by_id"),
+        ),
         Index(None, "product_id", "start_at"),
         Index(None, "test_environment_id", "sort_at", "id", "status", "gone_at"),
-        Index(None, "gone_at", sqlite_where=GONE, postgresql_where=GONE),
+        Index(None, "product_id", "gone_at", sqlite_where=GONE, postgresql_where=GONE),
         Index(None, "created_by_id", "sort_at", "id", "status", "start_at", "gone_at"),
         Index(None, "submitted_by_id", "sort_at", "id", "status", "start_at", "gone_at"),
     )

@@ -6,7 +6,7 @@ from sqlalchemy import Index, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from testio_mcp.database.tables.columns import key, ref, when
-from testio_mcp.database.types import BigId, UtcDateTime
+from testio_mcp.database.types import BigId
 
 
 class SyncRun(SQLModel, table=True):
@@ -75,22 +75,11 @@ class ChangeLog(SQLModel, table=True):
     changed_at: datetime = when()
 
 
-class ChangeCount(SQLModel, table=True):
-    """How many lines of the change log are alike, kept exact inside the transaction that writes them.
+class Derived(SQLModel, table=True):
+    """By which version of its definition a kind of derived data was computed (`database/derived.py`)."""
 
-    `word` is the new value of a status, `gone` of a record that is gone, and empty for every other change.
-    """
-
-    __tablename__ = "change_count"
-    __table_args__ = ({"sqlite_with_rowid": False},)
-
-    changed_at: datetime = Field(primary_key=True, sa_type=UtcDateTime)
-    run_id: int = Field(primary_key=True, sa_type=BigId)
-    product_id: int = Field(primary_key=True, sa_type=BigId)
-    entity: str = Field(primary_key=True)
-    field: str = Field(primary_key=True)
-    word: str = Field(primary_key=True)
-    number: int
+    name: str = Field(primary_key=True)
+    version: int
 
 
 class SyncLease(SQLModel, table=True):

@@ -3,9 +3,9 @@
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
-from testio_mcp.operations import figures
-from testio_mcp.operations.metrics.words import DIMENSIONS, METRICS, Unit
-from testio_mcp.operations.periods import EXAMPLES
+from testio_mcp.domain import RAN_IN_WORDS
+from testio_mcp.operations.metrics.definitions import DIMENSIONS, METRICS, Unit
+from testio_mcp.operations.metrics.periods import EXAMPLES
 from testio_mcp.operations.registry import operation
 
 
@@ -64,6 +64,6 @@ def metric_capabilities(conn: Connection) -> Capabilities:
             for each in DIMENSIONS.values()
         ],
         periods=list(EXAMPLES),
-        scope=figures.SCOPE.removeprefix("bugs of "),
+        scope=RAN_IN_WORDS,
         example="metrics=bug_count,rejection_rate by=product,month filters=severity=critical period='this year'",
     )

@@ -3,17 +3,42 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
+from pydantic import WithJsonSchema
+
 from testio_mcp.errors import BadInput
-from testio_mcp.operations.metrics.words import DIMENSIONS, Dimension, Fact, dimension, metric
+from testio_mcp.operations.metrics.definitions import DIMENSIONS, METRICS, Dimension, Fact, dimension, metric
+from testio_mcp.texts import squeezed
 
 Time = Literal["end", "report"]
 UTC_ZONE = ZoneInfo("UTC")
 FilterValue = str | int | bool | None
 Filters = tuple[tuple[str, tuple[FilterValue, ...]], ...]
+MetricName = Annotated[str, WithJsonSchema({"type": "string", "enum": [*METRICS]})]
+"""A metric: the schema lists the names, and `metric` reads them however they are written."""
+DimensionName = Annotated[str, WithJsonSchema({"type": "string", "enum": [*DIMENSIONS]})]
+"""A dimension: the schema lists the names, and `dimension_named` reads them however they are written."""
+_OF_BUGS: frozenset[Fact] = frozenset({"bugs", "testers"})
 _OF_REPORTS: frozenset[Fact] = frozenset({"tests", "bugs", "testers"})
+
+
+def is_status(name: str) -> bool:
+    """Whether a name says status without saying whose."""
+    return squeezed(name) == "status"
+
+
+def dimension_named(name: str, metrics: Iterable[str] = ()) -> Dimension:
+    """The dimension of this name beside these metrics; `status` is that of bugs where all of them can have it.
+
+    Metrics that count no bugs mean the status of the test. Raises `BadInput` with all names.
+    """
+    if not is_status(name):
+        return dimension(name)
+    facts = {fact for each in metrics for fact in metric(each).facts} or _OF_BUGS
+    of_bugs = DIMENSIONS["bug_status"]
+    return of_bugs if facts & _OF_BUGS and facts <= of_bugs.facts else DIMENSIONS["test_status"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +99,7 @@ class Question:
     def check(self) -> None:
         """Raise `BadInput` for names that do not exist, and for what does not go together."""
         if not self.metrics:
-            raise BadInput("No metric was asked for.", "metric_capabilities lists them all.")
+            raise BadInput("No metric was asked for.", f"Valid names: {', '.join(METRICS)}.")
         for name in self.metrics:
             for each in self.dimensions:
                 _check_pair(name, each, self)

@@ -11,7 +11,7 @@ from sqlalchemy import CTE, BigInteger, String
 
 from testio_mcp.database.dialect import each_record
 from testio_mcp.database.types import UtcDateTime, utc_text
-from testio_mcp.operations.periods import Period, Unit, buckets, starts_of
+from testio_mcp.operations.metrics.periods import Period, Unit, buckets, starts_of
 
 _OPEN = {"sqlite": ("", "~"), "postgresql": ("-infinity", "infinity")}
 """What stands for an open side: before and after every moment as it is stored."""

@@ -5,6 +5,7 @@ by span, and what hangs on them follows. Nothing is added up that a join could h
 records wherever a join can meet a record twice.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -27,33 +28,30 @@ from sqlalchemy import (
     true,
 )
 
-from testio_mcp.database.dialect import each_name, in_order
+from testio_mcp.database.dialect import among, each_name, in_order
 from testio_mcp.database.tables import (
     Bug,
     BugDevice,
     Execution,
     ExecutionDevice,
+    Feature,
     Test,
     TestFeature,
     UserStory,
     table_of,
 )
+from testio_mcp.domain import FAR_FUTURE
 from testio_mcp.operations import figures
-from testio_mcp.operations.listing import any_of
+from testio_mcp.operations.lists.listing import any_of, system_with_version
+from testio_mcp.operations.metrics.definitions import DIMENSIONS, Fact
 from testio_mcp.operations.metrics.spans import spans
-from testio_mcp.operations.metrics.words import DIMENSIONS, Fact
-from testio_mcp.sync.rows import FAR_FUTURE
+from testio_mcp.rejections import UNRECOGNISED
 
 _TEST, _BUG, _RUN = table_of(Test), table_of(Bug), table_of(Execution)
-_COPY, _STORY = table_of(TestFeature), table_of(UserStory)
-_test, _bug, _run, _copy, _story = _TEST.c, _BUG.c, _RUN.c, _COPY.c, _STORY.c
+_COPY, _STORY, _FEATURE = table_of(TestFeature), table_of(UserStory), table_of(Feature)
+_test, _bug, _run, _copy, _story, _feature = _TEST.c, _BUG.c, _RUN.c, _COPY.c, _STORY.c, _FEATURE.c
 When = Literal["end", "report", "unreported"]
-_DEVICES = {
-    "device": "name",
-    "device_category": "category",
-    "operating_system": "operating_system",
-    "browser": "browsers",
-}
+_DEVICES = frozenset({"device", "device_category", "operating_system", "operating_system_version", "browser"})
 
 
 @dataclass(frozen=True)
@@ -90,11 +88,23 @@ class Shape:
 def statement(shape: Shape) -> Select[Any]:
     """The groups of one fact: the values of the dimensions in their order, then what `Counts` is made of."""
     expressions, source, conditions = _looked_at(shape)
-    by = [expressions[name].label(f"by_{place}") for place, name in enumerate(shape.by)]
+    columns = [expressions[name] for name in shape.by]
+    by = [column.label(f"by_{place}") for place, column in enumerate(columns)]
+    if shape.fact == "tests" and _is_repeated(shape):
+        return _each_once(select(*by, *_TEST_AND_PEOPLE).select_from(source).where(*conditions), len(by))
     found = select(*by, *_figures(shape)).select_from(source).where(*conditions)
     if shape.fact in ("testers", "stories", "features"):
         return found.distinct()
-    return found.group_by(*by, *_words(shape)) if by or _words(shape) else found
+    words = [word for word in _words(shape) if not any(word is column for column in columns)]  # sorted by once
+    return found.group_by(*by, *words) if by or words else found
+
+
+def _each_once(met: Select[Any], by: int) -> Select[Any]:
+    """The counts of tests that a join meets several times; reduced to one row each, which are sorted once."""
+    tests = met.distinct().subquery("tests")
+    split, numbers = list(tests.c)[:by], list(tests.c)[by:]
+    found: Select[Any] = select(*split, *map(func.count, numbers))
+    return found.group_by(*split) if split else found
 
 
 @lru_cache(maxsize=64)
@@ -110,7 +120,7 @@ def _looked_at(shape: Shape) -> tuple[dict[str, ColumnElement[Any]], FromClause,
     span = spans(shape.dialect)
     names = each_name(_devices(shape).browsers, shape.dialect)
     expressions = {**_expressions(shape), "browser": names.c.value, **dict.fromkeys(_TIMES, span.c.bucket)}
-    conditions = [_match(expressions[name], name, *wanted) for name, *wanted in shape.filters]
+    conditions = [_match(expressions, name, *wanted) for name, *wanted in shape.filters]
     return expressions, _with_parts(shape, _source(shape, span), names), [*_always(shape), *conditions]
 
 
@@ -134,19 +144,28 @@ def _expressions(shape: Shape) -> dict[str, ColumnElement[Any]]:
         "kind": _bug.kind,
         "bug_status": _bug.status,
         "known": _bug.is_known,
-        "rejection_reason": case((_bug.status == "rejected", _bug.rejection_reason)),
+        "rejection_reason": case((_bug.status == "rejected", func.coalesce(_bug.rejection_reason, UNRECOGNISED))),
         "tester": _run.executed_by_id if shape.base == "executions" else _bug.author_id,
     }
-    return of_test | {name: devices[column] for name, column in _DEVICES.items() if name != "browser"}
+    return of_test | {
+        "device": devices.name,
+        "device_category": devices.category,
+        "operating_system": devices.operating_system,
+        "operating_system_version": system_with_version(devices),
+    }
 
 
 def _devices(shape: Shape) -> Any:
     return table_of(ExecutionDevice).c if shape.base == "executions" else table_of(BugDevice).c
 
 
-def _match(column: ColumnElement[Any], name: str, has_values: bool, has_none: bool) -> ColumnElement[bool]:
-    matches = [any_of(column, f"is_{name}")] if has_values else []
-    return or_(false(), *matches, *([column.is_(None)] if has_none else []))
+def _match(
+    columns: Mapping[str, ColumnElement[Any]], name: str, has_values: bool, has_none: bool
+) -> ColumnElement[bool]:
+    """Whether a record has one of the values of a filter; an operating system may be said with its version."""
+    named = [name, "operating_system_version"] if name == "operating_system" else [name]
+    matches = [any_of(columns[each], f"is_{name}") for each in named] if has_values else []
+    return or_(false(), *matches, *([columns[name].is_(None)] if has_none else []))
 
 
 def _source(shape: Shape, span: CTE) -> Join:
@@ -178,11 +197,13 @@ def _with_parts(shape: Shape, source: FromClause, names: Any) -> FromClause:
     named = shape.named
     if shape.base == "tests" and ("feature" in named or shape.fact == "features"):
         source = source.outerjoin(_COPY, _copy.test_id == _test.id)
+    if shape.fact == "features":  # what the account does not list is a name, not a feature
+        source = source.outerjoin(_FEATURE, and_(_feature.id == _copy.feature_id, _feature.gone_at.is_(None)))
     if shape.base == "tests" and "user_story" in named:
         source = source.outerjoin(_RUN, and_(_run.test_id == _test.id, _run.gone_at.is_(None)))
     if shape.base == "executions" and ("feature" in named or shape.fact == "stories"):
         source = source.outerjoin(_STORY, _story.id == _run.user_story_id)
-    if named & _DEVICES.keys():
+    if named & _DEVICES:
         devices = _devices(shape)
         owner = devices.execution_id == _run.id if shape.base == "executions" else devices.bug_id == _bug.id
         source = source.outerjoin(devices.category.table, owner)
@@ -209,40 +230,55 @@ def _words(shape: Shape) -> list[ColumnElement[Any]]:
     return words.get(shape.fact, [])
 
 
+_TEST_AND_PEOPLE = (_test.id, _test.created_by_id, _test.submitted_by_id)
+
+
+def _is_repeated(shape: Shape) -> bool:
+    """Whether a join can meet a record of the fact several times."""
+    many = {name for name, each in DIMENSIONS.items() if shape.fact in each.many}
+    return bool(shape.named & many) or (shape.fact == "tests" and shape.is_of_bugs)
+
+
 def _figures(shape: Shape) -> list[ColumnElement[Any]]:
     """What is selected after the dimensions."""
-    many = {name for name, each in DIMENSIONS.items() if shape.fact in each.many}
-    is_repeated = bool(shape.named & many) or (shape.fact == "tests" and shape.is_of_bugs)
     if shape.fact == "tests":
-        numbers = [_test.id, _test.created_by_id, _test.submitted_by_id]
-        ids = [case((column.is_not(None), _test.id)) for column in numbers]
-        return [func.count(distinct(each) if is_repeated else each) for each in ids]
+        return [func.count(column) for column in _TEST_AND_PEOPLE]
     if shape.fact == "bugs":
-        return [*_words(shape), func.count(distinct(_bug.id) if is_repeated else _bug.id)]
+        return [*_words(shape), func.count(distinct(_bug.id)) if _is_repeated(shape) else func.count()]
     if shape.fact == "executions":
-        return [*_words(shape), func.count(distinct(_run.id) if is_repeated else _run.id)]
+        return [*_words(shape), func.count(distinct(_run.id)) if _is_repeated(shape) else func.count()]
     if shape.fact == "stories":
-        living = case((_story.gone_at.is_(None), _story.id))
+        living = case((and_(_story.gone_at.is_(None), _story.product_id == _test.product_id), _story.id))
         return [_run.user_story_id, living]
-    return [_bug.author_id if shape.fact == "testers" else _copy.feature_id]
+    return [_bug.author_id if shape.fact == "testers" else _feature.id]
 
 
 @lru_cache(maxsize=64)
-def stories(filters: tuple[tuple[str, bool, bool], ...], by: tuple[str, ...]) -> Select[Any]:
-    """How many live user stories there are for each product, feature or story that is named."""
+def stories(filters: tuple[tuple[str, bool, bool], ...], by: tuple[str, ...], tests: tuple[str, ...]) -> Select[Any]:
+    """How many user stories there are to cover: those that the account lists, of the products in question.
+
+    These are the products of the tests that the variables `tests` name, and all products without any.
+    """
     columns: dict[str, ColumnElement[Any]] = {
         "product": _story.product_id,
         "feature": _story.feature_id,
         "user_story": _story.id,
     }
-    conditions = [_match(columns[name], name, *wanted) for name, *wanted in filters if name in columns]
+    conditions = [_match(columns, name, *wanted) for name, *wanted in filters if name in columns]
+    for variable in tests:
+        products = select(_test.product_id).where(any_of(_test.id, variable), _test.gone_at.is_(None))
+        conditions.append(_story.product_id.in_(products))
     split = [columns[name] for name in by if name in columns]
     found = select(*split, func.count(_story.id)).where(_story.gone_at.is_(None), *conditions)
     return found.group_by(*split) if split else found
 
 
+products_of_tests: Select[Any] = select(_test.id, _test.product_id).where(among(_test.id, bindparam("ids")))
+"""The product of each test among `ids`, a JSON list."""
+
+
 @lru_cache(maxsize=16)
-def ends_of_time(when: When, by_product: bool) -> Select[Any]:
+def ends_of_time(when: When, by_product: bool, of_any_status: bool) -> Select[Any]:
     """The first and the last moment that a time dimension splits."""
     moment, product = (_test.sort_at, _test.product_id) if when == "end" else (_bug.reported_at, _bug.product_id)
     known = moment < FAR_FUTURE if when == "end" else and_(moment.is_not(None), _bug.gone_at.is_(None))
@@ -250,7 +286,7 @@ def ends_of_time(when: When, by_product: bool) -> Select[Any]:
     conditions = (
         known,
         _test.gone_at.is_(None),
-        figures.RAN,
+        *([] if of_any_status else [figures.RAN]),
         *([any_of(product, "is_product")] if by_product else []),
     )
     ends = (moment, moment.desc())

@@ -1,0 +1,1 @@
+"""Lists: filters, orders, pages and totals, written once for all of them."""

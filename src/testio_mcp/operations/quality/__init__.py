@@ -1,1 +1,0 @@
-"""The quality report: what it asks, the sections it makes of the answers, and the words it finds for them."""

@@ -1,0 +1,369 @@
+"""Custom reports: which there are, their fields added up by groups of bugs, and the bugs with their answers."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Annotated, Any, NamedTuple, get_args
+
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    String,
+    Subquery,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    select,
+)
+
+from testio_mcp.database.dialect import fetch
+from testio_mcp.database.tables import Bug, BugField, Product, Test, table_of
+from testio_mcp.domain import BugStatus, Level, share
+from testio_mcp.errors import BadInput, NotFound
+from testio_mcp.operations.arguments import AsList, Ids, OpenWords
+from testio_mcp.operations.lists.paging import Cursor, Page, decode_cursor, encode_cursor
+from testio_mcp.operations.records.custom_reports import (
+    AS_OF,
+    FIRST,
+    KEY,
+    RECORDS,
+    KnownField,
+    ReportField,
+    Time,
+    days_of,
+    given,
+    key_of,
+    known_fields,
+    list_records,
+    list_reports,
+    must_exist,
+    of_report,
+    within,
+)
+from testio_mcp.operations.records.report_fields import (
+    CUT,
+    OTHER,
+    ContentType,
+    Empty,
+    Filled,
+    Null,
+    Statistic,
+    Values,
+    filling,
+    frequent,
+    statistics,
+)
+from testio_mcp.operations.registry import operation
+from testio_mcp.settings import Settings
+
+_bug, _test, _field, _product = (table_of(model).c for model in (Bug, Test, BugField, Product))
+_answer = table_of(BugField).alias("answer")
+_UNANSWERED = "no answer"
+_AS_IN_LIST_BUGS = Field(description="As in list_bugs.")
+_Statuses = Annotated[list[str], AsList, OpenWords(get_args(BugStatus), _bug.status), _AS_IN_LIST_BUGS]
+_Levels = Annotated[list[Level], AsList, _AS_IN_LIST_BUGS]
+Labels = tuple[str, ...]
+# The words of the product that group bugs, besides the fields of a report.
+_WORDS: Mapping[str, ColumnElement[Any]] = {
+    "test": cast(_bug.test_id, String).concat(literal_column("' '")).concat(_test.title),
+    "product": _product.name,
+    "status": _bug.status,
+    "level": _bug.level,
+}
+_SOURCE = (
+    table_of(Bug)
+    .join(table_of(Test), _bug.test_id == _test.id)
+    .join(table_of(Product), _bug.product_id == _product.id)
+)
+
+
+class CustomReportItem(BaseModel):
+    """A custom report, a field of one in a group of bugs, or a bug with its answers: only the fields that it has."""
+
+    id: int | None = Field(default=None, description="Of a report: its configuration_id, 0 without one; of a bug.")
+    products: list[str] = []
+    product_ids: list[int] = []
+    tests: int | None = None
+    field_count: int | None = None
+    group: list[str] = Field(default=[], description="The value of each of group_by.")
+    bugs: int | None = Field(default=None, description="Bugs of the report or the group.")
+    field: str | None = Field(default=None, description="The key of the field.")
+    name: str | None = None
+    content_type: ContentType | None = Field(default=None, description="As its content shows.")
+    value: str | None = Field(default=None, description=f"Of a categorical field; {OTHER}: less frequent ones.")
+    count: int | None = Field(default=None, description="Bugs with this value; of a numeric field, with a number.")
+    share: float | None = Field(default=None, description="count of filled, of a categorical field.")
+    mean: Statistic = None
+    median: Statistic = None
+    min: Statistic = None
+    max: Statistic = None
+    sum: Statistic = None
+    filled: Filled | None = None
+    empty: Empty | None = None
+    null: Null | None = None
+    distinct_values: int | None = None
+    title: str | None = None
+    level: str | None = None
+    status: str | None = None
+    rejection_reason: str | None = None
+    product: str | None = None
+    test_id: int | None = None
+    test: str | None = None
+    reporter: str | None = None
+    reported_at: datetime | None = None
+    values: dict[str, str | None] = Field(default={}, description="By the key of the field.")
+
+    @model_serializer(mode="wrap")
+    def _without_others(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in serialize(self).items() if name in self.model_fields_set}
+
+
+class CustomReportPage(Page):
+    """The custom reports; of one of them its fields in groups of bugs, most bugs first, or its bugs, newest first."""
+
+    items: list[CustomReportItem]
+    report_fields: list[ReportField] = Field(default=[], description="Of the reports, in their order.")
+    configuration_id: int | None = None
+    bugs: int | None = Field(default=None, description="All bugs that were added up.")
+    groups: int | None = None
+    group_by: list[str] = Field(default=[])
+    period: str = Field(description="The days, by the end of tests or the reports of bugs.")
+
+
+class _Split(NamedTuple):
+    """What groups bugs: a word of the product, or without one the field of this name."""
+
+    name: str
+    word: str
+
+
+class _Fields:
+    """The fields of a report, by any of their names."""
+
+    def __init__(self, known: Mapping[str, KnownField]) -> None:
+        self.known = known
+        self._by_name: dict[str, str] = {(found.name or key).casefold(): key for key, found in known.items()}
+        self._by_name |= {key.casefold(): key for key in known}
+
+    def has(self, word: str) -> bool:
+        """Whether this is a field, or a word of the product."""
+        return word.casefold() in self._by_name or word.casefold() in _WORDS
+
+    def named(self, word: str, argument: str, others: Sequence[str] = ()) -> str:
+        """The key of the field with this name. Raises `BadInput` with the names that are nearest."""
+        if key := self._by_name.get(word.casefold()):
+            return key
+        near = get_close_matches(word.casefold(), [*others, *self._by_name], n=3, cutoff=0.4)
+        names = dict.fromkeys(self._by_name.get(name, name)[:CUT] for name in near)
+        step = f"Did you mean {' or '.join(names)}? " if names else ""
+        raise BadInput(
+            f"{argument}: this report has no field {word[:60]!r}.", f"{step}custom_report without an id shows all."
+        )
+
+
+@lru_cache(maxsize=256)
+def _chosen(names: frozenset[str], by: tuple[str, ...]) -> Subquery:
+    """The bugs with the value of each group; `by` has words of the product, or nothing for a field."""
+    return (
+        select(_bug.id, *((_WORDS.get(word, _given(n))).label(f"group_{n}") for n, word in enumerate(by)))
+        .select_from(_SOURCE)
+        .where(*RECORDS.conditions(names))
+        .subquery()
+    )
+
+
+def _given(place: int) -> ColumnElement[Any]:
+    """The answer that groups bugs at a place."""
+    named = key_of(_answer) == bindparam(f"field_{place}", type_=String)
+    return (
+        select(func.substr(func.trim(_answer.c.value), 1, CUT))
+        .where(_answer.c.bug_id == _bug.id, named)
+        .order_by(_answer.c.position)
+        .limit(1)
+        .correlate(table_of(Bug))
+        .scalar_subquery()
+    )
+
+
+@lru_cache(maxsize=256)
+def _bugs(names: frozenset[str], by: tuple[str, ...]) -> Select[Any]:
+    chosen = _chosen(names, by)
+    groups = [chosen.c[f"group_{n}"] for n in range(len(by))]
+    return select(*groups, func.count(chosen.c.id)).group_by(*groups)
+
+
+@lru_cache(maxsize=256)
+def _values(names: frozenset[str], by: tuple[str, ...]) -> Select[Any]:
+    """How often each value was given, by group and field."""
+    chosen = _chosen(names, by)
+    groups = [chosen.c[f"group_{n}"] for n in range(len(by))]
+    value = func.trim(_field.value)
+    return (
+        select(*groups, KEY, func.substr(value, 1, CUT), func.count())
+        .select_from(chosen.join(table_of(BugField), _field.bug_id == chosen.c.id))
+        .where(FIRST, KEY.in_(bindparam("wanted", expanding=True)))
+        .group_by(*groups, KEY, value)
+    )
+
+
+@operation(
+    "/custom-reports",
+    command="custom-reports",
+    toolset="numbers",
+    needs=("tests", "bugs"),
+    examples=(
+        {},
+        {"configuration_id": 12, "report_fields": ["basket", "again"], "group_by": ["payment", "status"], "limit": 5},
+        {"configuration_id": 12, "report_fields": ["satisfaction"], "group_by": ["test"], "time": "report"},
+        {"configuration_id": 12, "records": True, "statuses": ["accepted"], "limit": 2},
+    ),
+)
+def custom_report(
+    conn: Connection,
+    settings: Settings,
+    configuration_id: Annotated[int | None, Field(description="Of the report; lists all when left out.")] = None,
+    records: Annotated[bool, Field(description="The bugs with their answers instead.")] = False,
+    report_fields: Annotated[list[str], AsList, Field(description="Keys or names.")] = [],  # noqa: B006
+    group_by: Annotated[
+        list[str], AsList, Field(max_length=2, description="Fields, test, product, status, level.")
+    ] = [],  # noqa: B006
+    product_id: Annotated[int | None, Field(description="Only this product; list_products shows the ids.")] = None,
+    test_ids: Annotated[Ids, Field(description="Only these tests; list_tests shows the ids.")] = [],  # noqa: B006
+    statuses: _Statuses = [],  # noqa: B006
+    levels: _Levels = [],  # noqa: B006
+    period: Annotated[str, Field(description="As in query_metrics.")] = "",
+    time: Annotated[Time, Field(description="Of the period.")] = "end",
+    cursor: Cursor = None,
+    limit: Annotated[int, Field(ge=1, le=200, description="Records per page, 1 to 200.")] = 50,
+) -> CustomReportPage:
+    """Add up the custom fields of bugs: mean, sum and range of numbers, shares of other values.
+
+    Without an id or fields it lists the reports with their fields.
+    """
+    days = days_of(period, settings)
+    filters = given(product_id=product_id, test_ids=test_ids, statuses=statuses, levels=levels)
+    filters |= given(**within(days, time, settings))
+    answer: dict[str, Any]
+    if configuration_id is None and not (report_fields or group_by or records):
+        answer = list_reports(conn, filters, cursor, limit)
+        return CustomReportPage.model_validate(answer | {"period": str(days)})
+    if configuration_id is None:
+        configuration_id = _only_report(conn, [*report_fields, *group_by])
+    must_exist(conn, configuration_id)
+    filters |= of_report(configuration_id)
+    if records:
+        answer = list_records(conn, configuration_id, filters, cursor, limit)
+    else:
+        answer = _summary(conn, configuration_id, filters, report_fields, group_by)
+        answer |= _page(answer.pop("rows"), len(group_by), cursor, limit)
+    return CustomReportPage.model_validate(answer | {"configuration_id": configuration_id, "period": str(days)})
+
+
+def _only_report(conn: Connection, words: Sequence[str]) -> int:
+    """The report that is meant where none was named: the only one with such fields.
+
+    Raises `NotFound` when there is no report, `BadInput` when several could be meant.
+    """
+    reports = known_fields(conn, {})
+    if not reports:
+        raise NotFound("No bug carries a custom report.", "sync_data copies what is new.")
+    having = [report for report, fields in reports.items() if all(_Fields(fields).has(word) for word in words)]
+    meant = having or list(reports)
+    if len(meant) > 1:
+        listed = ", ".join(map(str, sorted(meant)[:20]))
+        raise BadInput(
+            "configuration_id: several reports could be meant.", f"configuration_id takes one of: {listed}."
+        )
+    return meant[0]
+
+
+def _summary(
+    conn: Connection,
+    configuration_id: int,
+    filters: Mapping[str, Any],
+    report_fields: Sequence[str],
+    group_by: Sequence[str],
+) -> dict[str, Any]:
+    """What a summary holds, with all its rows."""
+    fields = _Fields(known_fields(conn, of_report(configuration_id))[configuration_id])
+    wanted = [fields.named(word, "report_fields") for word in report_fields] or list(fields.known)
+    by = [_split(word, fields) for word in group_by]
+    groups = _groups(conn, filters, by)
+    if not groups:
+        RECORDS.page(conn, filters, order="newest", cursor=None, limit=1)  # says which id is unknown, if any
+    return {
+        "rows": _rows(conn, filters, by, groups, [fields.known[key] for key in dict.fromkeys(wanted)]),
+        "bugs": sum(groups.values()),
+        "groups": len(groups),
+        "group_by": [split.name for split in by],
+        "as_of": fetch(conn, AS_OF, {})[0][0],
+    }
+
+
+def _split(word: str, fields: _Fields) -> _Split:
+    said = word.casefold()
+    return _Split(said, said) if said in _WORDS else _Split(fields.named(word, "group_by", tuple(_WORDS)), "")
+
+
+def _binds(filters: Mapping[str, Any], by: Sequence[_Split]) -> dict[str, Any]:
+    return {**filters, **{f"field_{n}": split.name for n, split in enumerate(by) if not split.word}}
+
+
+def _labels(values: Sequence[str | None]) -> Labels:
+    return tuple((value or "").strip() or _UNANSWERED for value in values)
+
+
+def _groups(conn: Connection, filters: Mapping[str, Any], by: Sequence[_Split]) -> Counter[Labels]:
+    """The groups and their bugs, most first."""
+    found: Counter[Labels] = Counter()
+    statement = _bugs(frozenset(filters), tuple(split.word for split in by))
+    for *values, bugs in fetch(conn, statement, _binds(filters, by)):
+        if bugs:
+            found[_labels(values)] += bugs
+    return Counter(dict(sorted(found.items(), key=lambda item: (-item[1], item[0]))))
+
+
+def _rows(
+    conn: Connection,
+    filters: Mapping[str, Any],
+    by: Sequence[_Split],
+    groups: Mapping[Labels, int],
+    fields: Sequence[KnownField],
+) -> Iterator[tuple[list[Any], dict[str, Any]]]:
+    """What `FieldSummary` holds for each field of each group, with its place in the list."""
+    values: dict[tuple[Labels, str], Values] = defaultdict(Values)
+    statement = _values(frozenset(filters), tuple(split.word for split in by))
+    binds = {**_binds(filters, by), "wanted": [known.key for known in fields]}
+    for *labels, key, text, bugs in fetch(conn, statement, binds):
+        values[_labels(labels), key].add(text, bugs)
+    for group, bugs in groups.items():
+        records = (record for known in fields for record in _records(known, values[group, known.key], bugs))
+        for place, record in enumerate(records):
+            yield [-bugs, *group, place], record | {"group": group, "bugs": bugs}
+
+
+def _records(known: KnownField, values: Values, bugs: int) -> Iterator[dict[str, Any]]:
+    """One record about a field in so many bugs; for a categorical field one per value."""
+    kind = known.content_type
+    about = {"field": known.key, "name": known.name, "content_type": kind, **filling(values, bugs)}
+    if kind == "categorical" and values.filled:
+        for text, count in frequent(values):
+            yield about | {"value": text, "count": count, "share": share(count, values.filled)}
+    else:
+        yield about | (statistics(values) if kind == "numeric" else {})
+
+
+def _page(
+    rows: Iterator[tuple[list[Any], dict[str, Any]]], parts: int, cursor: str | None, limit: int
+) -> dict[str, Any]:
+    """The records after the cursor."""
+    every = list(rows)
+    after = decode_cursor(cursor, int, *[str] * parts, int) if cursor else None
+    rest = [row for row in every if after is None or row[0] > after]
+    following = encode_cursor(*rest[limit - 1][0]) if len(rest) > limit else None
+    return {"items": [item for _, item in rest[:limit]], "total": len(every), "next_cursor": following}

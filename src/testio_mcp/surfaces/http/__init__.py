@@ -1,0 +1,1 @@
+"""The HTTP server: REST, its description, and what every request passes."""
