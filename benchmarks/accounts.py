@@ -26,9 +26,6 @@ from testio_mcp.api.payloads import (
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.database.dialect import upsert
 from testio_mcp.database.tables import RejectReason, table_of
-from testio_mcp.sandbox import World
-from testio_mcp.sandbox.catalog import REJECT_REASONS
-from testio_mcp.sandbox.records_runs import execution_payload, runs_of
 from testio_mcp.sync import state
 from testio_mcp.sync.resources import (
     BUGS,
@@ -43,6 +40,9 @@ from testio_mcp.sync.resources import (
 )
 from testio_mcp.sync.rows import Scope
 from testio_mcp.sync.writer import store_records
+from testio_sandbox import World
+from testio_sandbox.catalog import REJECT_REASONS
+from testio_sandbox.records_runs import execution_payload, runs_of
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from tests.installed import closure
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "src" / "testio_mcp"
+SOURCES = ROOT / "src"
 
 
 def _pip(*arguments: str) -> None:
@@ -80,12 +80,13 @@ def _fill(home: Path, wheel: Path) -> None:
                 shutil.copy2(Path(str(file.locate())), packages / file)  # with its time, so that bytecode fits
 
 
-def test_wheel_holds_the_whole_package_and_nothing_else(wheel: Path) -> None:
+def test_wheel_holds_both_packages_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     expected = {
-        path.relative_to(PACKAGE.parent).as_posix()
-        for path in PACKAGE.rglob("*")
+        path.relative_to(SOURCES).as_posix()
+        for package in ("testio_mcp", "testio_sandbox")
+        for path in (SOURCES / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert held == expected

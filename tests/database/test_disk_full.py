@@ -15,7 +15,7 @@ import pytest
 
 from testio_mcp.database.examine import find_damage, reading
 from testio_mcp.database.migrate import HEAD
-from testio_mcp.sandbox import World, serve_sandbox
+from testio_sandbox import World, serve_sandbox
 from tests.surfaces.programs import PROGRAM, Finished, whole
 
 

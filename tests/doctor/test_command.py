@@ -18,7 +18,7 @@ import pytest
 
 from testio_mcp.database.examine import files_of
 from testio_mcp.doctor.examination import CHECKS, WITHOUT_SETTINGS
-from testio_mcp.sandbox import World, serve_sandbox
+from testio_sandbox import World, serve_sandbox
 from tests.database.filled import PEOPLE, count_people, fill
 from tests.doctor.conftest import UNREACHABLE, Run
 from tests.surfaces.programs import PROGRAM, Finished, whole

@@ -9,7 +9,7 @@ import pytest
 
 from testio_mcp.database.restore import KEEP_ASIDE, list_aside, repair
 from testio_mcp.doctor.examination import examine
-from testio_mcp.sandbox import World, serve_sandbox
+from testio_sandbox import World, serve_sandbox
 from tests.conftest import SettingsFor
 from tests.database.filled import fill
 from tests.doctor.conftest import Run

@@ -12,7 +12,7 @@ from testio_mcp.api.probe import probe
 from testio_mcp.api.retry import Policy
 from testio_mcp.doctor.examination import examine
 from testio_mcp.doctor.findings import Diagnosis, Finding
-from testio_mcp.sandbox import Fault, World, serve_sandbox
+from testio_sandbox import Fault, World, serve_sandbox
 from tests.conftest import SettingsFor
 from tests.support.certificates import DAY, NOW, make_certificate
 from tests.support.scripted import Step, answer, raw, reset, respond, scripted, stall

@@ -10,7 +10,7 @@ import pytest
 from testio_mcp.app import App
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.operations.registry import operations
-from testio_mcp.sandbox import World, serve_sandbox
+from testio_sandbox import World, serve_sandbox
 from tests.conftest import SettingsFor
 from tests.support.copies import CopiedAccount
 from tests.support.hasty import hasty_client

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from testio_mcp.sandbox import World
+from testio_sandbox import World
 from tests.operations.conftest import NOW, ask
 from tests.sync.conftest import Account
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from testio_mcp.errors import BadInput, NotFound
-from testio_mcp.sandbox import World
-from testio_mcp.sandbox.records_cases import case_results, planned_cases
+from testio_sandbox import World
+from testio_sandbox.records_cases import case_results, planned_cases
 from tests.operations import truth
 from tests.operations.conftest import NOW, ask
 from tests.sync.conftest import Account

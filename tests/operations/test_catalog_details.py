@@ -8,7 +8,7 @@ from sqlalchemy import insert
 
 from testio_mcp.database.tables import FeatureSection, table_of
 from testio_mcp.operations.records import feature_detail
-from testio_mcp.sandbox import World
+from testio_sandbox import World
 from tests.operations import truth
 from tests.operations.conftest import NOW, ask
 from tests.sync.conftest import EVERYTHING, Account

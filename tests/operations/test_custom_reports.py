@@ -10,7 +10,7 @@ import pytest
 
 from testio_mcp.errors import BadInput, NotFound
 from testio_mcp.operations.records.report_fields import Values, content_type, number
-from testio_mcp.sandbox import World
+from testio_sandbox import World
 from tests.operations import truth
 from tests.operations.conftest import NOW, ask
 from tests.sync.conftest import Account

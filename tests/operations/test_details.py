@@ -11,7 +11,7 @@ from testio_mcp.app import App
 from testio_mcp.errors import NotFound
 from testio_mcp.operations.records.timeline import LINES
 from testio_mcp.operations.registry import operations
-from testio_mcp.sandbox import World
+from testio_sandbox import World
 from tests.operations import truth
 from tests.operations.conftest import NOW, ask
 from tests.sync.conftest import EVERYTHING, Account

@@ -11,7 +11,7 @@ from testio_mcp.domain import FAR_FUTURE, has_run
 from testio_mcp.errors import BadInput
 from testio_mcp.operations.lists.paging import Page
 from testio_mcp.operations.registry import operations
-from testio_mcp.sandbox import World
+from testio_sandbox import World
 from tests.operations.conftest import NOW, ask
 from tests.sync.conftest import EVERYTHING, Account
 

@@ -12,7 +12,7 @@ from testio_mcp.errors import BadInput
 from testio_mcp.operations.registry import operations
 from testio_mcp.reports.links import link
 from testio_mcp.rules import READINESS
-from testio_mcp.sandbox import World
+from testio_sandbox import World
 from tests.metrics.data import GONE_STORIES, NO_STORY, PEOPLE, RECENT, TEST_IDS, accounts, store_account
 from tests.metrics.data import Account as Rows
 from tests.operations.conftest import NOW

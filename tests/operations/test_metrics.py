@@ -11,7 +11,7 @@ from testio_mcp.errors import BadInput, NotFound
 from testio_mcp.operations.metrics.definitions import DIMENSIONS, METRICS
 from testio_mcp.operations.metrics.query import MetricTable
 from testio_mcp.operations.registry import operations
-from testio_mcp.sandbox import World
+from testio_sandbox import World
 from tests.operations import truth
 from tests.operations.conftest import NOW, ask
 from tests.sync.conftest import EVERYTHING, Account

@@ -9,7 +9,7 @@ from testio_mcp.operations.metrics.definitions import METRICS
 from testio_mcp.operations.metrics.health import health_of
 from testio_mcp.reports.model import Figure, Report, Section
 from testio_mcp.reports.writers import FORMATS, write
-from testio_mcp.sandbox import World
+from testio_sandbox import World
 from tests.operations.conftest import NOW, ask
 from tests.support.links import check_report, follow_on
 from tests.sync.conftest import EVERYTHING, Account

@@ -13,7 +13,7 @@ from testio_mcp.operations.registry import operations
 from testio_mcp.operations.reports.readiness import DAYS, Readiness, RuleResult, outcome_of, said_limits
 from testio_mcp.operations.reports.readiness_facts import FACTS
 from testio_mcp.rules import READINESS, Limits
-from testio_mcp.sandbox import World
+from testio_sandbox import World
 from tests.operations import truth
 from tests.operations.conftest import NOW, ask
 from tests.support.links import check_rules, follow_on

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from testio_mcp.sandbox import World
 from testio_mcp.surfaces.cli import exports
 from testio_mcp.surfaces.mcp import plain
 from testio_mcp.surfaces.mcp.replies import success, to_reply
+from testio_sandbox import World
 from tests.operations import truth
 from tests.operations.conftest import NOW, ask
 from tests.sync.conftest import EVERYTHING, Account

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import httpx2
 import pytest
 
-from testio_mcp.sandbox import Sandbox, World, serve_sandbox
+from testio_sandbox import Sandbox, World, serve_sandbox
 
 NOW = datetime(2026, 10, 14, 9, 30, tzinfo=UTC)
 

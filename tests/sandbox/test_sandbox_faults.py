@@ -8,8 +8,8 @@ import re
 import httpx2
 import pytest
 
-from testio_mcp.sandbox import Fault, Sandbox
-from testio_mcp.sandbox.faults import KINDS
+from testio_sandbox import Fault, Sandbox
+from testio_sandbox.faults import KINDS
 
 TESTS = "products/21001/exploratory_tests"
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testio_mcp.sandbox import World, serve_sandbox
-from testio_mcp.sandbox.plan import STORY
+from testio_sandbox import World, serve_sandbox
+from testio_sandbox.plan import STORY
 
 from .conftest import NOW
 

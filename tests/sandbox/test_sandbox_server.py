@@ -9,8 +9,9 @@ import httpx2
 import pytest
 
 from testio_mcp.errors import BadInput
-from testio_mcp.sandbox import Fault, Faults, Sandbox, World, serve_sandbox
-from testio_mcp.sandbox.text import load_pools
+from testio_mcp.surfaces.cli.demo import make_world
+from testio_sandbox import Fault, Faults, Sandbox, World, serve_sandbox
+from testio_sandbox.text import load_pools
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ async def test_many_callers_at_once(sandbox: Sandbox, client: httpx2.AsyncClient
 
 
 async def test_it_runs_alone_until_interrupted() -> None:
-    code = "from testio_mcp.sandbox import World, run_sandbox; run_sandbox(World(products=1))"
+    code = "from testio_sandbox import World, run_sandbox; run_sandbox(World(products=1))"
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-W", "error", "-c", code, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
@@ -101,6 +102,6 @@ def test_without_the_extra_the_next_step_is_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "faker", None)
     load_pools.cache_clear()
     with pytest.raises(BadInput) as caught:
-        World()
+        make_world()
     assert caught.value.message == "The simulated account needs the demo extra."
     assert caught.value.next_step == "Install it with: pip install 'testio-mcp[demo]'"

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testio_mcp.api.vocabulary import AUTO_ACCEPT_DAYS, TEST_STATUSES
-from testio_mcp.sandbox import SECRET_MARK, World
-from testio_mcp.sandbox.catalog import REJECT_REASONS, Payload
-from testio_mcp.sandbox.fixes import found_again
-from testio_mcp.sandbox.records_runs import runs_of
-from testio_mcp.sandbox.state import surviving
+from testio_mcp.api.vocabulary import TEST_STATUSES
+from testio_sandbox import SECRET_MARK, World
+from testio_sandbox.catalog import AUTO_ACCEPT_DAYS, REJECT_REASONS, Payload
+from testio_sandbox.fixes import found_again
+from testio_sandbox.records_runs import runs_of
+from testio_sandbox.state import surviving
 
 NOW = datetime(2026, 10, 14, 9, 30, tzinfo=UTC)
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testio_mcp.sandbox import World, serve_sandbox
-from testio_mcp.sandbox.catalog import REJECT_REASONS
-from testio_mcp.sandbox.routes import ROUTES
+from testio_sandbox import World, serve_sandbox
+from testio_sandbox.catalog import REJECT_REASONS
+from testio_sandbox.routes import ROUTES
 
 from .conftest import NOW
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from testio_mcp.database.cache import PersistentCache
-from testio_mcp.sandbox import World
 from testio_mcp.sync.engine import SyncSummary
+from testio_sandbox import World
 from tests.postgres import SCHEMA
 from tests.sync.conftest import Account
 

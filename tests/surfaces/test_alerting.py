@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from testio_mcp.sandbox import Fault, Sandbox, World, serve_sandbox
+from testio_sandbox import Fault, Sandbox, World, serve_sandbox
 from tests.support.certificates import make_certificate
 from tests.support.scripted import Scripted, respond, scripted
 from tests.surfaces.conftest import Cli, Copy

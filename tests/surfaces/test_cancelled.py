@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from testio_mcp.sandbox import Fault, Sandbox, World, serve_sandbox
+from testio_sandbox import Fault, Sandbox, World, serve_sandbox
 from tests.surfaces.conftest import Cli
 from tests.surfaces.programs import PROGRAM, http_server, whole
 from tests.surfaces.test_stdio import INITIALIZE, call

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from testio_mcp import __version__
-from testio_mcp.sandbox import Fault, World, serve_sandbox
+from testio_sandbox import Fault, World, serve_sandbox
 from tests.surfaces.conftest import Cli, Copy
 from tests.surfaces.programs import PROGRAM, command, whole
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from testio_mcp.sandbox import World, serve_sandbox
+from testio_sandbox import World, serve_sandbox
 from tests.surfaces.programs import PROGRAM, Finished, command, run_words, stdio, whole
 
 Environment = dict[str, str]

@@ -11,9 +11,9 @@ import pytest
 from mcp.client import Client
 
 from testio_mcp.operations.registry import Operation, operations
-from testio_mcp.sandbox import World, serve_sandbox
 from testio_mcp.surfaces.mcp.clean import cleaned
 from testio_mcp.surfaces.mcp.plain import requested_columns, says_nothing
+from testio_sandbox import World, serve_sandbox
 from tests.surfaces.conftest import Cli, Copy
 from tests.surfaces.programs import HttpServer, http_server, rest, stdio, tool_call, words
 

@@ -14,8 +14,8 @@ import pytest
 
 from testio_mcp.database import mounts
 from testio_mcp.operations.registry import operations
-from testio_mcp.sandbox import World, serve_sandbox
 from testio_mcp.surfaces.operation_names import in_commands, in_routes
+from testio_sandbox import World, serve_sandbox
 from tests.surfaces.conftest import Cli, Copy
 from tests.surfaces.programs import command, http_server, rest, stdio, text_of, tool_call, words
 

@@ -13,7 +13,7 @@ import openpyxl
 import pytest
 
 from testio_mcp.api.scrub import repair_text
-from testio_mcp.sandbox import Fault, World, serve_sandbox
+from testio_sandbox import Fault, World, serve_sandbox
 from tests.support.scripted import respond, scripted
 from tests.surfaces.conftest import Cli
 from tests.surfaces.programs import http_server, stdio, text_of

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from testio_mcp.sandbox import Fault, World, serve_sandbox
+from testio_sandbox import Fault, World, serve_sandbox
 from tests.surfaces.conftest import Cli, Copy
 from tests.surfaces.programs import HttpServer, http_server
 from tests.surfaces.test_http import JSON, assert_problem

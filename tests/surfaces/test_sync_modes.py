@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from testio_mcp.sandbox import Fault, Sandbox, World, serve_sandbox
+from testio_sandbox import Fault, Sandbox, World, serve_sandbox
 from tests.surfaces.conftest import Cli
 from tests.surfaces.programs import PROGRAM, whole
 

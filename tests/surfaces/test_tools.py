@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from mcp.client import Client
 
 from testio_mcp.operations.registry import Operation, operations
-from testio_mcp.sandbox import World, serve_sandbox
 from testio_mcp.surfaces.mcp.budget import REPLY_BYTES, shortened, size
 from testio_mcp.surfaces.mcp.replies import to_reply
 from testio_mcp.surfaces.mcp.tools import SAID_BY_NAMES, SAY_NOTHING_MORE
+from testio_sandbox import World, serve_sandbox
 from tests.surfaces.conftest import Cli, Copy
 from tests.surfaces.programs import HttpServer, stdio, text_of
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from testio_mcp.sandbox import World, serve_sandbox
+from testio_sandbox import World, serve_sandbox
 from tests.surfaces.programs import whole
 from tests.surfaces.zoned import NOON
 

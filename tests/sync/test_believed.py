@@ -7,9 +7,9 @@ import pytest
 
 from testio_mcp.app import App
 from testio_mcp.errors import ApiError, AuthFailed
-from testio_mcp.sandbox import World, serve_sandbox
 from testio_mcp.sync.engine import SyncOptions, run_sync
 from testio_mcp.sync.progress import silent
+from testio_sandbox import World, serve_sandbox
 from tests.conftest import SettingsFor
 from tests.support.hasty import hasty_client
 from tests.sync.conftest import Account

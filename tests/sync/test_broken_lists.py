@@ -10,7 +10,7 @@ from testio_mcp.api.retry import Policy
 from testio_mcp.app import App
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.errors import ApiUnreachable
-from testio_mcp.sandbox import World, serve_sandbox
+from testio_sandbox import World, serve_sandbox
 from tests.conftest import SettingsFor
 from tests.support.hasty import hasty_client
 from tests.sync.conftest import CORE, Account

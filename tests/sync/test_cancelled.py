@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import Connection, Select, func, select
 
 from testio_mcp.database.tables import metadata
-from testio_mcp.sandbox import World
 from testio_mcp.sync.engine import SyncOptions, run_sync
 from testio_mcp.sync.progress import silent
+from testio_sandbox import World
 from tests.support.waiting import cancelled_at
 from tests.sync.conftest import BOOKKEEPING, EVERYTHING, Account
 

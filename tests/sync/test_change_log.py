@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from testio_mcp.sandbox import World
+from testio_sandbox import World
 from tests.sync.conftest import EVERYTHING, Account
 
 STORY = "exploratory_test.features.*.user_stories.*.execution_status"

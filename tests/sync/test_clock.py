@@ -13,8 +13,8 @@ from sqlalchemy import Connection, select, update
 from testio_mcp.app import App, open_app
 from testio_mcp.database.tables import metadata
 from testio_mcp.errors import RateLimited
-from testio_mcp.sandbox import Sandbox, World, serve_sandbox
 from testio_mcp.settings import load_settings
+from testio_sandbox import Sandbox, World, serve_sandbox
 from tests.operations.conftest import ask
 from tests.support.wrong_clock import wrong_clock
 from tests.surfaces.programs import Finished, command

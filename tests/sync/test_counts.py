@@ -16,8 +16,8 @@ from testio_mcp.operations.records.product_detail import get_product
 from testio_mcp.operations.records.products import list_products
 from testio_mcp.operations.work.changes import list_changes
 from testio_mcp.operations.work.status import get_status
-from testio_mcp.sandbox import World
 from testio_mcp.settings import Settings
+from testio_sandbox import World
 from tests.sync.conftest import EVERYTHING, Account
 
 _LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from testio_mcp.operations.registry import operations
-from testio_mcp.sandbox import World
+from testio_sandbox import World
 from tests.sync.conftest import EVERYTHING, Account, FirstCopy
 from tests.sync.same import differences
 

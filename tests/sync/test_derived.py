@@ -34,8 +34,8 @@ from testio_mcp.doctor.examination import examine
 from testio_mcp.errors import StoreOutdated, StoreTooNew
 from testio_mcp.operations.registry import operations
 from testio_mcp.operations.work.search import search as find_text
-from testio_mcp.sandbox import Sandbox, World, serve_sandbox
 from testio_mcp.sync.derived import DEFINITIONS, first_differences, rebuild
+from testio_sandbox import Sandbox, World, serve_sandbox
 from tests.conftest import SettingsFor
 from tests.postgres import SCHEMA
 from tests.support.hasty import hasty_client

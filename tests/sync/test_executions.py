@@ -2,11 +2,11 @@
 
 import pytest
 
-from testio_mcp.sandbox import World
 from testio_mcp.sync.engine import SyncOptions, run_sync
 from testio_mcp.sync.executions import EXECUTIONS_AT_ONCE
 from testio_mcp.sync.progress import Progress
 from testio_mcp.sync.run import Entity
+from testio_sandbox import World
 from tests.sync.conftest import Account
 
 ONLY: frozenset[Entity] = frozenset({"features", "tests", "executions"})

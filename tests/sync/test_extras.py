@@ -7,8 +7,8 @@ import pytest
 
 from testio_mcp.app import App
 from testio_mcp.errors import RateLimited
-from testio_mcp.sandbox import World
 from testio_mcp.sync.lock import Lease, sync_lock
+from testio_sandbox import World
 from tests.sync.conftest import EVERYTHING, Account
 
 

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from testio_mcp.operations.registry import operations
-from testio_mcp.sandbox import World
+from testio_sandbox import World
 from tests.sync.conftest import EVERYTHING, Account
 
 OF_PRODUCT = ("test", "bug", "feature", "user_story", "test_environment", "test_template")

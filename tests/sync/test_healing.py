@@ -2,8 +2,8 @@
 
 import pytest
 
-from testio_mcp.sandbox import Fault, World
-from testio_mcp.sandbox.plan import EXECUTION, EXECUTIONS_EACH
+from testio_sandbox import Fault, World
+from testio_sandbox.plan import EXECUTION, EXECUTIONS_EACH
 from tests.sync.conftest import EVERYTHING, Account
 
 OLDEST_EXECUTION = EXECUTION + EXECUTIONS_EACH * 3

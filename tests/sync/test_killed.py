@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.database.tables import metadata
-from testio_mcp.sandbox import Fault, Faults, World, serve_sandbox
+from testio_sandbox import Fault, Faults, World, serve_sandbox
 from tests.sync.conftest import contents
 from tests.sync.killing import POINTS, RANDOM_KILLS, sync
 

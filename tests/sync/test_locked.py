@@ -9,9 +9,9 @@ from sqlalchemy import Engine, event
 
 from testio_mcp.database import engine
 from testio_mcp.errors import StoreBusy
-from testio_mcp.sandbox import World, serve_sandbox
 from testio_mcp.sync.engine import SyncOptions, run_sync
 from testio_mcp.sync.progress import Progress
+from testio_sandbox import World, serve_sandbox
 from tests.database.conftest import LockedBy
 from tests.database.conftest import locked_by_another_process as locked_by_another_process
 from tests.operations.conftest import ask

@@ -10,7 +10,7 @@ import pytest
 from testio_mcp.api.retry import Policy
 from testio_mcp.app import App
 from testio_mcp.database.cache import PersistentCache
-from testio_mcp.sandbox import Fault, World, serve_sandbox
+from testio_sandbox import Fault, World, serve_sandbox
 from tests.conftest import SettingsFor
 from tests.support.hasty import hasty_client
 from tests.sync.conftest import Account

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, update
 from testio_mcp.database.tables import Checkpoint, SyncRun, table_of
 from testio_mcp.domain import AWAITING
 from testio_mcp.operations.registry import operations
-from testio_mcp.sandbox import World
+from testio_sandbox import World
 from tests.sync.conftest import EVERYTHING, Account, FirstCopy
 from tests.sync.same import differences
 

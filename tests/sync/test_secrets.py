@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from testio_mcp.sandbox import World
+from testio_sandbox import World
 from tests.sync.conftest import EVERYTHING, Account
 
 SECRETS = ("hunter2-canary", "pin-4711-canary", "pw-canary", "tok-canary", "note-canary", "nested-canary", "s3cret")

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from testio_mcp.app import App
 from testio_mcp.database.cache import PersistentCache
-from testio_mcp.sandbox import Fault, World, serve_sandbox
 from testio_mcp.settings import load_settings
+from testio_sandbox import Fault, World, serve_sandbox
 from tests.support.hasty import hasty_client
 from tests.sync.conftest import Account
 

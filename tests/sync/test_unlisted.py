@@ -6,8 +6,8 @@ from typing import Any, get_args
 import pytest
 
 from testio_mcp.operations.registry import operations
-from testio_mcp.sandbox import World
 from testio_mcp.sync.run import Entity
+from testio_sandbox import World
 from tests.sync.conftest import Account, FirstCopy
 from tests.sync.same import differences
 

@@ -15,10 +15,10 @@ from testio_mcp.app import App
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.errors import Conflict
 from testio_mcp.operations.registry import operations
-from testio_mcp.sandbox import Fault, World, serve_sandbox
 from testio_mcp.sync.engine import SyncOptions, run_sync
 from testio_mcp.sync.progress import silent
 from testio_mcp.sync.run import Entity
+from testio_sandbox import Fault, World, serve_sandbox
 from tests.conftest import SettingsFor
 from tests.support.hasty import hasty_client
 from tests.sync.conftest import CORE, EVERYTHING, Account

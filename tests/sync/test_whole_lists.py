@@ -3,7 +3,7 @@
 import pytest
 
 from testio_mcp.errors import ApiUnavailable
-from testio_mcp.sandbox import World
+from testio_sandbox import World
 from tests.sync.conftest import CORE, EVERYTHING, Account
 
 LISTS = {

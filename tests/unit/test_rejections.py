@@ -8,7 +8,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from testio_mcp.rejections import UNRECOGNISED, Match, Reason, Remark, match
-from testio_mcp.sandbox.catalog import REJECT_REASONS
+from testio_sandbox.catalog import REJECT_REASONS
 
 LISTED = tuple(Reason(each["key"], each["name"], each["default_comment"]) for each in REJECT_REASONS)
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)

@@ -12,12 +12,12 @@ from sqlalchemy import Connection, update
 
 from testio_mcp.app import open_app
 from testio_mcp.database.tables import ChangeLog, Checkpoint, SyncRun, table_of
-from testio_mcp.sandbox import Fault, Faults, World, serve_sandbox
-from testio_mcp.sandbox.records_runs import runs_of
-from testio_mcp.sandbox.state import Feature
 from testio_mcp.settings import Settings
 from testio_mcp.sync.engine import SyncOptions, run_sync
 from testio_mcp.sync.progress import silent
+from testio_sandbox import Fault, Faults, World, serve_sandbox
+from testio_sandbox.records_runs import runs_of
+from testio_sandbox.state import Feature
 from tests.operations import truth
 
 Payload = dict[str, Any]

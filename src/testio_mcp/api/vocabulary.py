@@ -9,16 +9,12 @@ TEST_STATUSES = (
     "archived",
     "cancelled",
 )
-IMMUTABLE_TEST_STATUSES = ("archived", "cancelled")
 REVIEW_STATUSES = ("not_finalized", "review_initialized", "review_successful", "review_failed")
 # `external` is what people call custom; test-case tests have no testing type at all.
 TESTING_TYPES = ("rapid", "focused", "coverage", "usability", "external")
-# Hours that a test runs when nobody says otherwise.
-DURATIONS = {"rapid": 2, "focused": 24, "coverage": 28, "usability": 24, "external": 48}
 
 SEVERITIES = ("low", "high", "critical", "visual", "content", "custom", "suggestion", "test_case", "spelling")
 BUG_STATUSES = ("submitted", "manager_approved", "forwarded", "accepted", "rejected")
-EXPORT_STATUSES = ("export_requested", "not_exported", "exported")
 EXECUTION_STATUSES = ("pending", "passed", "failed", "blocked", "cancelled")
 ROLLUP_STATUSES = ("not_tested", "passed", "failed", "blocked")
 
@@ -30,18 +26,3 @@ PRODUCT_TYPES = (
     "streaming_app",
     "gaming",
 )
-INDUSTRIES = (
-    "retail",
-    "media",
-    "travel",
-    "social",
-    "health",
-    "sports",
-    "education",
-    "finance",
-    "games",
-    "other",
-)
-REPORT_LANGUAGES = ("en", "de")
-# Days after the end of a test until an open bug is accepted by the clock.
-AUTO_ACCEPT_DAYS = 10

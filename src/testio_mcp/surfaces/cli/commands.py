@@ -78,11 +78,12 @@ def sandbox(
     bugs: Annotated[int, typer.Option(min=0, help="Bugs per test.")] = 8,
 ) -> None:
     """Serve a simulated Test IO account, to try things without a real one."""
-    from testio_mcp.sandbox import World, run_sandbox
+    from testio_mcp.surfaces.cli.demo import make_world
     from testio_mcp.surfaces.http.ports import port_taken
+    from testio_sandbox import run_sandbox
 
     with port_taken(host, port):
-        world = World(seed=seed, products=products, tests_per_product=tests, bugs_per_test=bugs)
+        world = make_world(seed, products, tests, bugs)
         run_sandbox(world, host=host, port=port, token=token)
 
 

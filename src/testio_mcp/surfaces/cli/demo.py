@@ -7,16 +7,35 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
+from testio_mcp.errors import BadInput
 from testio_mcp.surfaces.account import importing, registry
 from testio_mcp.surfaces.cli.terminal import progress, show_record
 
+if TYPE_CHECKING:
+    from testio_sandbox import World
+
 _LONGEST = 160
 _ROWS = 4
+
+
+def make_world(seed: int = 1, products: int = 6, tests: int = 30, bugs: float = 4) -> "World":
+    """Make a simulated account with `tests` a product and `bugs` a test.
+
+    Raises `BadInput` when the demo extra is not installed.
+    """
+    from testio_sandbox import MissingWordListsError, World
+
+    try:
+        return World(seed=seed, products=products, tests_per_product=tests, bugs_per_test=bugs)
+    except MissingWordListsError as missing:
+        raise BadInput(
+            "The simulated account needs the demo extra.", "Install it with: pip install 'testio-mcp[demo]'"
+        ) from missing
 
 
 async def show_demo(db: Path | None) -> None:
@@ -25,12 +44,12 @@ async def show_demo(db: Path | None) -> None:
     `db` keeps the store; without it everything is gone afterwards.
     """
     with importing():
-        from testio_mcp.sandbox import World, serve_sandbox
+        from testio_sandbox import serve_sandbox
     console = Console(width=None if sys.stdout.isatty() else 120)
     with ExitStack() as kept:
         folder = Path(kept.enter_context(tempfile.TemporaryDirectory(prefix="testio-demo-")))
         path = (db or folder / "demo.db").resolve()
-        async with serve_sandbox(World(seed=1)) as sandbox:
+        async with serve_sandbox(make_world(seed=1)) as sandbox:
             _step(console, 1, f"A simulated Test IO account, served on {sandbox.url}")
             _step(console, 2, f"Copied into {path}")
             await _sync(console, sandbox.url, sandbox.token, path)

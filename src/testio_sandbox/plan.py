@@ -6,8 +6,7 @@ round, so that a test's number gives its product, its rank and its id, and back.
 
 from typing import NamedTuple
 
-from testio_mcp.api.vocabulary import DURATIONS
-
+from .catalog import DURATIONS
 from .dice import Dice
 from .lifecycle import AUTO_ACCEPT, DAY, HOUR, NEVER, Phases, live_tests
 from .phrases import DOMAINS, Domain

@@ -3,11 +3,13 @@
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from testio_mcp.errors import BadInput
-
 _LOCALES = {"en": "en_US", "de": "de_DE", "fr": "fr_FR", "ja": "ja_JP", "he": "he_IL", "ar": "ar_AA"}
 _SENTENCES = 400
 _TESTERS_PER_LOCALE = 10
+
+
+class MissingWordListsError(Exception):
+    """The package that brings names and sentences is not installed."""
 
 
 class Pools(NamedTuple):
@@ -24,14 +26,12 @@ class Pools(NamedTuple):
 def load_pools(seed: int) -> Pools:
     """Make the pools of a seed; half a second the first time in a process.
 
-    Raises `BadInput` when the optional extra that brings the word lists is not installed.
+    Raises `MissingWordListsError` when the package that brings names and sentences is not installed.
     """
     try:
         from faker import Faker
     except ImportError as missing:
-        raise BadInput(
-            "The simulated account needs the demo extra.", "Install it with: pip install 'testio-mcp[demo]'"
-        ) from missing
+        raise MissingWordListsError("faker is not installed") from missing
     voices: dict[str, Any] = {}
     for language, locale in _LOCALES.items():
         voices[language] = Faker(locale, use_weighting=False)

@@ -2,10 +2,8 @@
 
 from collections.abc import Iterator
 
-from testio_mcp.api.vocabulary import INDUSTRIES, PRODUCT_TYPES
-
 from .call import ALL, Answer, Call, Refused, among, chosen, invalid, one_of, only, require
-from .catalog import Payload
+from .catalog import INDUSTRIES, PRODUCT_TYPES, Payload
 from .state import Feature, ProductState
 
 TEMPLATES_LIMIT = 20

@@ -2,10 +2,8 @@
 
 from typing import Any
 
-from testio_mcp.api.vocabulary import DURATIONS
-
 from .call import Answer, Call, Refused, among, invalid, only, require
-from .catalog import APP_SUFFIXES, Payload
+from .catalog import APP_SUFFIXES, DURATIONS, Payload
 from .lifecycle import HOUR, NEVER, Phases
 from .plan import TestFacts
 from .records_cases import case_results, planned_cases

@@ -7,7 +7,7 @@ moving the account's clock is all it takes to let a day pass.
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from testio_mcp.api.vocabulary import AUTO_ACCEPT_DAYS
+from .catalog import AUTO_ACCEPT_DAYS
 
 HOUR = 3600
 DAY = 24 * HOUR

@@ -1,8 +1,29 @@
-"""Fixed lists of the simulated account: devices, rejection reasons, access methods."""
+"""Fixed lists of the simulated account: words of the API, devices, rejection reasons, access methods."""
 
 from typing import Any
 
 Payload = dict[str, Any]
+
+IMMUTABLE_TEST_STATUSES = ("archived", "cancelled")
+# Hours that a test runs when nobody says otherwise.
+DURATIONS = {"rapid": 2, "focused": 24, "coverage": 28, "usability": 24, "external": 48}
+# Days after the end of a test until an open bug is auto-accepted.
+AUTO_ACCEPT_DAYS = 10
+EXPORT_STATUSES = ("export_requested", "not_exported", "exported")
+PRODUCT_TYPES = ("website", "mobile_app_ios", "mobile_app_android", "mobile_app_windows", "streaming_app", "gaming")
+INDUSTRIES = (
+    "retail",
+    "media",
+    "travel",
+    "social",
+    "health",
+    "sports",
+    "education",
+    "finance",
+    "games",
+    "other",
+)
+REPORT_LANGUAGES = ("en", "de")
 
 # Every secret of the simulated account holds this text, so that a test can prove that none was kept.
 SECRET_MARK = "s3cret-"  # noqa: S105

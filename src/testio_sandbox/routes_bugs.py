@@ -2,10 +2,8 @@
 
 from collections.abc import Iterator
 
-from testio_mcp.api.vocabulary import EXPORT_STATUSES
-
 from .call import Answer, Call, Refused, invalid, one_of, require
-from .catalog import Payload
+from .catalog import EXPORT_STATUSES, Payload
 from .plan import TestFacts
 
 _SHORT = ("id", "title", "severity", "status")

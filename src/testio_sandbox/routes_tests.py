@@ -6,10 +6,8 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from testio_mcp.api.vocabulary import DURATIONS, IMMUTABLE_TEST_STATUSES, REPORT_LANGUAGES
-
 from .call import Answer, Call, among, invalid, one_of, only, require
-from .catalog import Payload
+from .catalog import DURATIONS, IMMUTABLE_TEST_STATUSES, REPORT_LANGUAGES, Payload
 from .lifecycle import HOUR, NEVER, Phases, moment
 from .plan import EXECUTION, EXECUTIONS_EACH, STORY_VERSION, VERSIONS_EACH, TestFacts
 from .records_runs import execution_payload, living_runs, runs_of

@@ -10,12 +10,14 @@ from .catalog import SECRET_MARK
 from .faults import Fault, Faults
 from .faulty import Recorded
 from .server import Sandbox, run_sandbox, serve_sandbox
+from .text import MissingWordListsError
 from .world import Truth, World
 
 __all__ = [
     "SECRET_MARK",
     "Fault",
     "Faults",
+    "MissingWordListsError",
     "Recorded",
     "Sandbox",
     "Truth",
