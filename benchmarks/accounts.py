@@ -42,7 +42,7 @@ from testio_mcp.sync.rows import Scope
 from testio_mcp.sync.writer import store_records
 from testio_sandbox import World
 from testio_sandbox.catalog import REJECT_REASONS
-from testio_sandbox.records_runs import execution_payload, runs_of
+from testio_sandbox.test_payloads import execution_payload, runs_of
 
 T = TypeVar("T")
 

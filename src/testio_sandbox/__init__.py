@@ -5,12 +5,10 @@ async with serve_sandbox(World(products=2)) as sandbox:
     ...  # a client of sandbox.url with sandbox.token
 """
 
-from .app import create_app
 from .catalog import SECRET_MARK
-from .faults import Fault, Faults
-from .faulty import Recorded
-from .server import Sandbox, run_sandbox, serve_sandbox
-from .text import MissingWordListsError
+from .fault_injection import Fault, Faults, Recorded
+from .server import Sandbox, create_app, run_sandbox, serve_sandbox
+from .texts import MissingWordListsError
 from .world import Truth, World
 
 __all__ = [

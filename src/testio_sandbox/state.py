@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from .catalog import SECRET_MARK, Payload
-from .dice import Dice
-from .phrases import Domain
 from .plan import (
     ENVIRONMENT,
     FEATURE,
@@ -19,7 +17,8 @@ from .plan import (
     sections_of,
 )
 from .plan import TEMPLATE as FIRST_TEMPLATE
-from .text import Pools
+from .seeded_random import Dice
+from .texts import Domain, Pools
 
 
 def surviving(gone: list[int], count: int, offset: int, limit: int) -> Iterator[int]:

@@ -9,7 +9,7 @@ import pytest
 
 from testio_mcp.errors import BadInput, NotFound
 from testio_sandbox import World
-from testio_sandbox.records_cases import case_results, planned_cases
+from testio_sandbox.test_payloads import case_results, planned_cases
 from tests.operations import truth
 from tests.operations.conftest import NOW, ask
 from tests.sync.conftest import Account

@@ -8,7 +8,7 @@ import pytest
 from testio_mcp.api.payloads import BugPayload, parse_bug
 from testio_mcp.operations.registry import operations
 from testio_sandbox import World
-from testio_sandbox.records_runs import execution_payload, runs_of
+from testio_sandbox.test_payloads import execution_payload, runs_of
 from tests.operations import truth
 from tests.operations.conftest import NOW, ask
 from tests.sync.conftest import EVERYTHING, Account

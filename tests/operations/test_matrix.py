@@ -15,7 +15,7 @@ from testio_mcp.database.tables import Execution, ExecutionDevice, Test, UserSto
 from testio_mcp.errors import BadInput, NotFound
 from testio_mcp.operations.reports.cells import COLUMNS, OTHER, UNKNOWN
 from testio_sandbox import World
-from testio_sandbox.records_runs import execution_payload, runs_of
+from testio_sandbox.test_payloads import execution_payload, runs_of
 from tests.operations import truth
 from tests.operations.conftest import NOW, ask
 from tests.sync.conftest import Account

@@ -8,7 +8,7 @@ import pytest
 
 from testio_mcp.operations.work.regressions import Regression, find_regressions
 from testio_sandbox import World
-from testio_sandbox.fixes import found_again
+from testio_sandbox.bug_payloads import found_again
 from tests.operations import truth
 from tests.operations.conftest import NOW, ask
 from tests.sync.conftest import Account

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from testio_sandbox import World
-from testio_sandbox.records_runs import execution_payload, runs_of
+from testio_sandbox.test_payloads import execution_payload, runs_of
 
 Payload = dict[str, Any]
 LEVELS = ("critical", "high", "low")

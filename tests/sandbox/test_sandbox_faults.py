@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from testio_sandbox import Fault, Sandbox
-from testio_sandbox.faults import KINDS
+from testio_sandbox.fault_injection import KINDS
 
 TESTS = "products/21001/exploratory_tests"
 

@@ -11,7 +11,7 @@ import pytest
 from testio_mcp.errors import BadInput
 from testio_mcp.surfaces.cli.demo import make_world
 from testio_sandbox import Fault, Faults, Sandbox, World, serve_sandbox
-from testio_sandbox.text import load_pools
+from testio_sandbox.texts import load_pools
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from testio_mcp.api.vocabulary import TEST_STATUSES
 from testio_sandbox import SECRET_MARK, World
+from testio_sandbox.bug_payloads import found_again
 from testio_sandbox.catalog import AUTO_ACCEPT_DAYS, REJECT_REASONS, Payload
-from testio_sandbox.fixes import found_again
-from testio_sandbox.records_runs import runs_of
 from testio_sandbox.state import surviving
+from testio_sandbox.test_payloads import runs_of
 
 NOW = datetime(2026, 10, 14, 9, 30, tzinfo=UTC)
 

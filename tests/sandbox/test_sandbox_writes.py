@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from testio_sandbox import World, serve_sandbox
 from testio_sandbox.catalog import REJECT_REASONS
-from testio_sandbox.routes import ROUTES
+from testio_sandbox.server import ROUTES
 
 from .conftest import NOW
 

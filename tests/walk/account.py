@@ -16,8 +16,8 @@ from testio_mcp.settings import Settings
 from testio_mcp.sync.engine import SyncOptions, run_sync
 from testio_mcp.sync.progress import silent
 from testio_sandbox import Fault, Faults, World, serve_sandbox
-from testio_sandbox.records_runs import runs_of
 from testio_sandbox.state import Feature
+from testio_sandbox.test_payloads import runs_of
 from tests.operations import truth
 
 Payload = dict[str, Any]

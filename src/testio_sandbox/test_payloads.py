@@ -1,20 +1,123 @@
-"""Exploratory tests as the API shows them: a list entry, and a single test with its execution metrics."""
+"""Exploratory tests, executions and test cases as the API shows them."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from .catalog import ATTACHMENT_URL, REQUIREMENTS, Payload
-from .dice import Dice
-from .lifecycle import review_status, stamp
-from .phrases import GOALS, INSTRUCTIONS, TEST_TITLES
-from .plan import ATTACHMENT, TEST_FEATURE, TEST_FEATURES_EACH, BugFacts, TestFacts
-from .records_runs import Run, Version, living_runs, rollup, versions_of
+from .catalog import ATTACHMENT_URL, DEVICES, REQUIREMENTS, Payload
+from .plan import (
+    ATTACHMENT,
+    CASE,
+    CASE_STEP,
+    EXECUTION,
+    EXECUTIONS_EACH,
+    FEATURE,
+    HOUR,
+    NEVER,
+    STORY_VERSION,
+    TEST_FEATURE,
+    TEST_FEATURES_EACH,
+    VERSIONS_EACH,
+    BugFacts,
+    TestFacts,
+    review_status,
+    stamp,
+)
+from .seeded_random import Dice
 from .state import Feature
+from .texts import GOALS, INSTRUCTIONS, TEST_TITLES
 
 if TYPE_CHECKING:
-    from .account import Account
+    from .world import Account
+
+_OUTCOMES = ("passed",) * 12 + ("failed",) * 4 + ("blocked",) * 2 + ("pending",)
+
+
+class Version(NamedTuple):
+    """A test's own copy of a user story."""
+
+    id: int
+    feature_id: int
+    story_id: int
+    path: str
+
+
+class Run(NamedTuple):
+    """One tester's execution of one version."""
+
+    id: int
+    version: Version | None
+    status: str
+    tester: str
+    at: int
+    device: Payload
+
+
+def versions_of(world: Account, facts: TestFacts) -> list[Version]:
+    """The user story versions of a test."""
+    first = STORY_VERSION + facts.number * VERSIONS_EACH
+    return [
+        Version(first + place, feature_id, story_id, path)
+        for place, (feature_id, story_id, path) in enumerate(
+            (feature.id, story_id, path)
+            for feature in world.covered(facts)
+            for story_id, path in feature.stories.items()
+        )
+    ]
+
+
+def runs_of(world: Account, facts: TestFacts) -> list[Run]:
+    """The executions of a test, with those deleted: always as many, so that their list can be paged anywhere."""
+    dice = Dice(world.seed, "runs", facts.number)
+    versions = versions_of(world, facts)
+    start, end, cancelled = facts.phases.start, facts.phases.end, facts.phases.cancelled
+    runs = []
+    for place in range(EXECUTIONS_EACH):
+        at = start + dice.below(max(1, end - start))
+        outcome = dice.pick(_OUTCOMES)
+        status = "cancelled" if cancelled != NEVER else outcome if at <= world.clock else "pending"
+        version = versions[dice.below(len(versions))] if versions else None
+        tester, device = dice.pick(world.pools.testers), dice.pick(DEVICES)
+        run_id = EXECUTION + facts.number * EXECUTIONS_EACH + place
+        runs.append(Run(run_id, version, world.run_changes.get(run_id, status), tester, at, device))
+    return runs
+
+
+def living_runs(world: Account, facts: TestFacts) -> list[Run]:
+    """The executions of a test that were not deleted."""
+    return [run for run in runs_of(world, facts) if run.id not in world.gone_runs]
+
+
+def rollup(statuses: Iterable[str], bugs: int) -> str:
+    """What executions and bugs add up to, for a story or a feature."""
+    seen = set(statuses)
+    if bugs or "failed" in seen:
+        return "failed"
+    return next((word for word in ("blocked", "passed") if word in seen), "not_tested")
+
+
+def execution_payload(world: Account, facts: TestFacts, run: Run) -> Payload:
+    """An execution as its list shows it."""
+    by_name = world.quirks and run.id % 3 == 0
+    return {
+        "id": run.id,
+        "status": run.status,
+        "comment": None if run.status != "failed" else "Does not work as described.",
+        "executed_by": run.tester if by_name else {"name": run.tester},
+        "executed_at": None if run.status in ("pending", "cancelled") else stamp(run.at, world.style(run.id)),
+        "device_reports": [run.device],
+        "test_cycle": {"id": facts.id, "title": world.test_title(facts), "test_environment": None},
+        "user_story_version_id": run.version and run.version.id,
+        "user_story": run.version
+        and {
+            "id": run.version.story_id,
+            "path": run.version.path,
+            "feature_id": run.version.feature_id,
+        },
+    }
+
 
 _ALLOWED = {
     "rapid": ["critical", "high"],
@@ -217,3 +320,72 @@ class _Tally:
             "bugs_found": len(bug_ids),
             "bug_ids": bug_ids,
         }
+
+
+_CASES_EACH, _STEPS_EACH, _RESULTS_EACH = 2, 4, 3
+_TITLES = ("{area}: main path", "{area}: wrong input")
+_STEPS = (
+    ("Open {area}.", "Use {element}.", "Check what {element} shows."),
+    ("Open {area}.", "Fill {element} with nonsense.", "Look for a message.", "Correct it and go on."),
+)
+_ENDS = ("passed",) * 13 + ("failed",) * 3 + ("blocked",)
+
+
+def planned_cases(world: Account, facts: TestFacts) -> list[Payload]:
+    """The test cases of a planned test-case test: those of the features that it covers."""
+    return [_case(feature, facts.product_id, n) for feature in world.covered(facts) for n in range(_CASES_EACH)]
+
+
+def _case(feature: Feature, product_id: int, variant: int) -> Payload:
+    case_id = CASE + (feature.id - FEATURE) * _CASES_EACH + variant
+    first = CASE_STEP + (case_id - CASE) * _STEPS_EACH
+    words = {"area": feature.title, "element": feature.element_choices[0]}
+    return {
+        "id": case_id,
+        "product_id": product_id,
+        "title": _TITLES[variant].format(**words),
+        "feature_id": feature.id,
+        "target_idx": variant,
+        "steps": [
+            {"id": first + place, "description": step.format(**words), "target_idx": place}
+            for place, step in enumerate(_STEPS[variant])
+        ],
+    }
+
+
+def case_results(world: Account, facts: TestFacts, cases: Iterable[Payload]) -> list[Payload]:
+    """How each case went with each tester: as planned once the test has ended, pending before."""
+    if world.clock < facts.phases.end:
+        return [_result(case, _result_id(facts, case, 0), "pending", len(case["steps"])) for case in cases]
+    return [result for case in cases for result in _ended(world, facts, case)]
+
+
+def _ended(world: Account, facts: TestFacts, case: Payload) -> Iterator[Payload]:
+    dice = Dice(world.seed, "case results", facts.number, case["id"])
+    for place in range(dice.between(1, _RESULTS_EACH)):
+        status, reached = dice.pick(_ENDS), dice.below(len(case["steps"]))
+        yield _result(case, _result_id(facts, case, place), status, reached) | {
+            "executed_by": {"name": dice.pick(world.pools.testers)} if dice.chance(90) else None,
+            "executed_at": stamp(facts.phases.end - dice.between(1, 4) * HOUR),
+        }
+
+
+def _result_id(facts: TestFacts, case: Payload, place: int) -> int:
+    return (facts.number << 24) + int(case["id"]) % (1 << 20) * 4 + place
+
+
+def _result(case: Payload, result_id: int, status: str, reached: int) -> Payload:
+    """A result whose steps passed up to the one that decided it; those after it were not run."""
+    ends = [
+        "passed" if status == "passed" or place < reached else status if place == reached else "pending"
+        for place in range(len(case["steps"]))
+    ]
+    if status == "pending":
+        ends = ["pending"] * len(ends)
+    return {
+        "id": result_id,
+        "test_case": {"id": case["id"], "title": case["title"]},
+        "title": case["title"],
+        "status": status,
+        "steps": [{**step, "status": end} for step, end in zip(case["steps"], ends, strict=True)],
+    }

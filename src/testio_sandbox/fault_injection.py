@@ -1,4 +1,4 @@
-"""Making faults happen: a layer between the server and the simulated API."""
+"""Faults that can be switched on while the simulated API runs: which requests they meet, and what they do to them."""
 
 import asyncio
 import json
@@ -6,19 +6,283 @@ import re
 import socket
 import struct
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import asdict, dataclass, fields
+from dataclasses import field as dataclass_field
+from typing import Any, Literal, TypeVar, get_args
 from urllib.parse import parse_qsl
+from zlib import crc32
 
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .catalog import Payload
-from .faults import Fault, Faults
-from .payload_faults import PAYLOAD_FAULTS
+from .seeded_random import Dice
 from .world import World
+
+Kind = Literal[
+    "latency",
+    "stall",
+    "rate_limit",
+    "error",
+    "redirect",
+    "html",
+    "malformed",
+    "huge",
+    "gzip_bomb",
+    "staging",
+    "capped",
+    "shift",
+    "poison",
+    "gone",
+    "rename",
+    "drop",
+    "null",
+    "retype",
+    "plant",
+    "truncate",
+    "short",
+    "reset",
+    "drip",
+]
+KINDS: tuple[str, ...] = get_args(Kind)
+
+
+@dataclass
+class Fault:
+    """One rule: what goes wrong (`kind`) with which requests.
+
+    A request is met when `path` (a regular expression) is found in its path below the base URL, `method` is its
+    method, and every parameter in `query` has that value; empty means any. The first `skip` of them pass, then
+    `times` are hit (`None`: all), each with `probability`.
+
+    kind        what happens                                            takes
+    latency     waits before the answer                                 ms
+    stall       never answers; the connection stays open
+    rate_limit  429                                                     retry_after (header text; None: absent)
+    error       a status with a JSON error                              status
+    redirect    302 to another address                                  location
+    html        200 with an HTML page
+    malformed   200 with `body` as JSON text                            body
+    huge        200 with a JSON body of `size` bytes                    size
+    gzip_bomb   a small gzip body that inflates to `size` bytes         size
+    staging     page and per_page are ignored: always the whole list
+    capped      no page holds more than `size` records, whatever per_page says
+    shift       before the answer, tests of the product in the path     insert, delete (how many of the newest)
+                are inserted or deleted
+    poison      an error for every answer that holds the record         record_id, status
+    gone        the record is missing from lists and 404 by itself      record_id
+    rename      a field has another name                                field, value (the new name)
+    drop        a field is missing                                      field
+    null        a field is null                                         field
+    retype      a field holds `value`                                   field, value
+    plant       every text ends with one of `value`                     value (a list of texts)
+    truncate    the JSON stops in the middle of a complete response
+    short       fewer bytes than announced, then the connection closes
+    reset       the connection is reset in the middle of the body
+    drip        the body drips, a byte at a time                        ms (per byte)
+
+    `field` is a dotted path from the root of the payload, `*` for every item of a list, such as
+    `exploratory_tests.*.product.name`; `record_id` limits rename, drop, null and retype to one record.
+    """
+
+    kind: Kind
+    path: str = ""
+    method: str = ""
+    query: Mapping[str, str] = dataclass_field(default_factory=dict)
+    times: int | None = None
+    skip: int = 0
+    probability: float = 1.0
+    status: int = 500
+    retry_after: str | None = None
+    ms: float = 50.0
+    record_id: int | None = None
+    field: str = ""
+    value: Any = None
+    location: str = "https://elsewhere.example/"
+    size: int = 200_000_000
+    body: str = '{"products": [{"id": 1,'
+    insert: int = 0
+    delete: int = 0
+    seen: int = 0
+    hits: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what would silently do nothing."""
+        if self.kind not in KINDS:
+            raise ValueError(f"Unknown kind {self.kind!r}; known are {', '.join(KINDS)}.")
+        if self.kind in ("poison", "gone") and self.record_id is None:
+            raise ValueError(f"{self.kind} needs record_id.")
+        if self.kind in ("rename", "drop", "null", "retype") and not self.field:
+            raise ValueError(f"{self.kind} needs field.")
+        self._path = re.compile(self.path)
+
+    def meets(self, method: str, path: str, query: Mapping[str, str]) -> bool:
+        """Whether the rule is about this request, however often it still hits."""
+        if self.method and self.method.upper() != method:
+            return False
+        return bool(self._path.search(path)) and all(query.get(name) == str(v) for name, v in self.query.items())
+
+    def spend(self, seed: int) -> bool:
+        """Count a request that the rule meets; true when it is to be hit."""
+        self.seen += 1
+        if self.seen <= self.skip or (self.times is not None and self.hits >= self.times):
+            return False
+        dice = Dice(seed, "fault", self.kind, self.path, self.seen)
+        if self.probability < 1 and dice.fraction() >= self.probability:
+            return False
+        self.hits += 1
+        return True
+
+
+_FIELDS = {spec.name for spec in fields(Fault)}
+
+
+class Faults:
+    """The rules in force, in the order in which they were added; `seed` decides improbable ones."""
+
+    def __init__(self, *rules: Fault, seed: int = 1) -> None:
+        self._rules, self._seed = list(rules), seed
+
+    def __iter__(self) -> Iterator[Fault]:
+        return iter(tuple(self._rules))
+
+    def __len__(self) -> int:
+        return len(self._rules)
+
+    def add(self, *rules: Fault) -> None:
+        """Put rules in force."""
+        self._rules.extend(rules)
+
+    def clear(self) -> None:
+        """Lift every rule."""
+        self._rules.clear()
+
+    def hitting(self, method: str, path: str, query: Mapping[str, str]) -> list[Fault]:
+        """The rules that hit this request, which is counted as one of theirs."""
+        return [rule for rule in self._rules if rule.meets(method, path, query) and rule.spend(self._seed)]
+
+    def shown(self) -> list[dict[str, Any]]:
+        """The rules as plain data, with how often each has hit."""
+        return [asdict(rule) for rule in self._rules]
+
+
+def parse_fault(body: Mapping[str, Any]) -> Fault:
+    """A rule from plain data; raises `ValueError` for one that makes no sense."""
+    if unknown := set(body) - _FIELDS:
+        raise ValueError(f"Unknown fields: {', '.join(sorted(unknown))}.")
+    try:
+        return Fault(**body)
+    except (TypeError, re.error) as wrong:
+        raise ValueError(str(wrong)) from wrong
+
+
+# Fields that hold one of the API's own words.
+_WORDS = frozenset(
+    {"status", "review_status", "execution_status", "severity", "testing_type", "type", "key", "language",
+     "report_language"}
+)  # fmt: skip
+Changed = tuple[int | None, Any]
+
+
+def _records(payload: Any) -> Iterator[Any]:
+    """The records of an answer: the items of its lists, the object under its root, or the object itself."""
+    if not isinstance(payload, dict):
+        return
+    yield payload
+    for value in payload.values():
+        yield from value if isinstance(value, list) else [value]
+
+
+def _is(record: Any, record_id: int | None) -> bool:
+    return isinstance(record, dict) and record.get("id") == record_id
+
+
+def _poison(payload: Any, rule: Fault) -> Changed:
+    if any(_is(record, rule.record_id) for record in _records(payload)):
+        return rule.status, {"error": "Internal Server Error"}
+    return None, payload
+
+
+def _gone(payload: Any, rule: Fault) -> Changed:
+    if not isinstance(payload, dict):
+        return None, payload
+    if any(_is(record, rule.record_id) for record in (payload, *payload.values())):
+        return 404, {"error": "Not found"}
+    kept = {
+        name: [item for item in value if not _is(item, rule.record_id)] if isinstance(value, list) else value
+        for name, value in payload.items()
+    }
+    return None, kept
+
+
+def _places(node: Any, steps: list[str], record_id: int | None) -> Iterator[dict[str, Any]]:
+    """The objects that hold a field, of one record only: that is an item of the first list on the way."""
+    if not steps:
+        if isinstance(node, dict):
+            yield node
+    elif steps[0] == "*":
+        for item in node if isinstance(node, list) else ():
+            if record_id is None or _is(item, record_id) or "id" not in item:
+                yield from _places(item, steps[1:], None)
+    elif isinstance(node, dict) and steps[0] in node:
+        yield from _places(node[steps[0]], steps[1:], record_id)
+
+
+def _rename(holder: dict[str, Any], name: str, rule: Fault) -> None:
+    holder[str(rule.value)] = holder.pop(name)
+
+
+def _drop(holder: dict[str, Any], name: str, rule: Fault) -> None:
+    del rule, holder[name]
+
+
+def _null(holder: dict[str, Any], name: str, rule: Fault) -> None:
+    del rule
+    holder[name] = None
+
+
+def _retype(holder: dict[str, Any], name: str, rule: Fault) -> None:
+    holder[name] = rule.value
+
+
+def _on_field(change: Callable[[dict[str, Any], str, Fault], None]) -> Callable[[Any, Fault], Changed]:
+    def changed(payload: Any, rule: Fault) -> Changed:
+        *steps, name = rule.field.split(".")
+        for holder in _places(payload, steps, rule.record_id):
+            if name in holder:
+                change(holder, name, rule)
+        return None, payload
+
+    return changed
+
+
+def _plant(payload: Any, rule: Fault) -> Changed:
+    return None, _planted(payload, rule.value, "")
+
+
+def _planted(node: Any, texts: list[str], name: str) -> Any:
+    """A copy whose texts end with one of `texts`; equal texts end alike, so that names stay names."""
+    if isinstance(node, dict):
+        return {key: _planted(value, texts, key) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_planted(item, texts, name) for item in node]
+    if not isinstance(node, str) or name in _WORDS or name.endswith("_at"):
+        return node
+    return f"{node} {texts[crc32(node.encode()) % len(texts)]}"
+
+
+PAYLOAD_FAULTS: dict[str, Callable[[Any, Fault], Changed]] = {
+    "poison": _poison,
+    "gone": _gone,
+    "rename": _on_field(_rename),
+    "drop": _on_field(_drop),
+    "null": _on_field(_null),
+    "retype": _on_field(_retype),
+    "plant": _plant,
+}
+
 
 T = TypeVar("T")
 
@@ -42,7 +306,7 @@ class Reply:
     """A response held back in order to spoil it."""
 
     status: int = 200
-    headers: dict[bytes, bytes] = field(default_factory=dict)
+    headers: dict[bytes, bytes] = dataclass_field(default_factory=dict)
     body: bytes = b""
 
     @classmethod

@@ -1,20 +1,17 @@
-"""Bugs as the API shows them."""
+"""Bugs as the API shows them: what testers wrote, how customers rejected them, which came back."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from .catalog import ATTACHMENT_URL, DEVICES, ODD_DEVICES, Payload
-from .dice import Dice
-from .fixes import fixed_at, found_again
-from .lifecycle import DAY, HOUR, stamp
-from .phrases import COMMENTS, CONDITIONS, EXPECTED, LANGUAGES, STEPS, SYMPTOMS
-from .plan import ATTACHMENT, COMMENT, TEST_FEATURE, TEST_FEATURES_EACH, BugFacts
-from .rejections import rejection
+from .catalog import ATTACHMENT_URL, DEVICES, ODD_DEVICES, REJECT_REASONS, Payload
+from .plan import ATTACHMENT, COMMENT, DAY, HOUR, NEVER, TEST_FEATURE, TEST_FEATURES_EACH, BugFacts, TestFacts, stamp
+from .seeded_random import Dice
 from .state import ProductState
+from .texts import COMMENTS, CONDITIONS, EXPECTED, LANGUAGES, STEPS, SYMPTOMS
 
 if TYPE_CHECKING:
-    from .account import Account
+    from .world import Account
 
 _ATTACHMENTS_EACH, _COMMENTS_EACH = 4, 8
 _PAYMENTS = ("Card", "Invoice", "PayPal", "Voucher")
@@ -193,3 +190,124 @@ def _rarely_odd(payload: Payload, bug: BugFacts, variant: int) -> Payload:
     elif variant == 4:
         payload["test"] = {"id": payload["test"]["id"]}
     return payload
+
+
+UNRECOGNISED = "unrecognised"
+_PREFIXES = ("Rejected - ", "Bug rejected: ", "REJECTED: ", "Rejected – ", "Abgelehnt: ", "Hi, sorry. ")
+# By the reason's key: its comment shortened, edited, and in another language.
+_VARIANTS = {
+    "intended": (
+        "The intended behaviour.",
+        "This is our intended behaviour, as agreed.",
+        "Das Verhalten ist so gewollt.",
+    ),
+    "not_reproducible": (
+        "Could not reproduce",
+        "We couldn't reproduce this issue on our devices.",
+        "Das konnten wir nicht nachstellen.",
+    ),
+    "out_of_scope": (
+        "Out of the scope of the test",
+        "This bug is clearly out of the scope of this test!",
+        "Das gehört nicht zum Test.",
+    ),
+    "duplicate": ("was reported before", "This bug has been reported before, see above.", "Das ist schon bekannt."),
+    "not_a_bug": ("Not a bug", "This is really not a bug, see the manual.", "Das ist kein Fehler."),
+    "other": ("This bug is rejected", "This bug is rejected (see above).", "Wir lehnen das ab."),
+}
+_LATE = ("Sorry, I did not see that.", "Thanks for looking into it.", "Schade.")
+
+
+class Rejection(NamedTuple):
+    """How a bug was rejected: the reason, the comment, what was written after it, and what the bug itself says.
+
+    `is_translated` says that nothing of the reason's own words is left.
+    """
+
+    reason: Payload
+    comment: str
+    late: tuple[str, ...]
+    api_reason: str | None
+    is_translated: bool
+
+    @property
+    def recognised(self) -> str:
+        """The name of the reason, as far as the bug as the API shows it tells."""
+        return UNRECOGNISED if self.is_translated and self.api_reason is None else str(self.reason["name"])
+
+
+def rejection(world: Account, bug: BugFacts) -> Rejection:
+    """How this bug is rejected, if it is."""
+    dice = Dice(world.seed, "rejection", bug.test.number, bug.number)
+    reason = dice.pick(REJECT_REASONS)
+    said = str(reason["default_comment"])
+    more = dice.pick(world.pools.sentences["en"])
+    is_long, form, word = dice.chance(50), dice.below(100), dice.below(3)
+    prefix = dice.pick(_PREFIXES)
+    late = tuple(dice.pick(_LATE) for _ in range(dice.below(3))) if dice.chance(25) else ()
+    is_told = world.tells_reasons or dice.chance(8)
+    plain = f"{said} {more}" if is_long else said
+    if not world.quirks:
+        return Rejection(reason, plain, (), None, False)
+    api_reason = str(reason[dice.pick(("name", "key"))]) if is_told else None
+    return Rejection(reason, _comment(reason, plain, form, word, prefix), late, api_reason, form >= _TRANSLATED)
+
+
+_TRANSLATED = 94
+
+
+def _comment(reason: Payload, plain: str, form: int, word: int, prefix: str) -> str:
+    """The comment in one of the forms that are met: most often as it stands, now and then behind a prefix."""
+    said = str(reason["default_comment"])
+    shortened, edited, translated = _VARIANTS[reason["key"]]
+    if form >= _TRANSLATED:
+        return ("", "Abgelehnt - ", "Bug rejected: ")[word] + translated
+    if form < 40:
+        return plain
+    if form < 60:
+        return prefix + plain
+    if form < 70:
+        return (said.upper().replace(".", "!!"), f"<p>{said}</p>", f"  {said.lower()} ".replace(" ", "  \r\n"))[word]
+    if form < 78:
+        return f"{prefix}{reason['name']}"
+    return prefix + (shortened if form < 86 else edited)
+
+
+_FIXED, _COMES_BACK, _SAYS_IT_AGAIN = 8, 5, 50
+"""Of a hundred bugs: how many get fixed when a person accepts them, may be found again, and may say one again."""
+_LATEST = 90
+"""Hours from the decision to the fix, at most: a test that ended long ago changes no more."""
+
+
+def fixed_at(bug: BugFacts) -> int:
+    """When the customer marks a bug as fixed."""
+    if bug.decision != "accepted" or _drawn(bug.id) >= _FIXED:
+        return NEVER
+    return bug.decided + (1 + bug.id % _LATEST) * HOUR
+
+
+def found_again(world: Account, bug: BugFacts) -> BugFacts | None:
+    """The bug on the same feature that was fixed when this one was reported, and that this one says again."""
+    plan = world.plan
+    earlier = bug.test.number - plan.back
+    if earlier < 0 or bug.number >= plan.stride or bug.feature_id is None or 100 - _drawn(bug.id) > _SAYS_IT_AGAIN:
+        return None
+    ids = [plan.bug_id(earlier, number) for number in range(plan.stride)]
+    likely = [number for number, bug_id in enumerate(ids) if _drawn(bug_id) < _COMES_BACK]
+    facts = _planned(world, earlier) if likely else None
+    if facts is None or facts.product_id != bug.test.product_id:
+        return None
+    candidates = (plan.bug(facts, number) for number in likely if number < facts.bugs)
+    return next(
+        (one for one in candidates if one.feature_id == bug.feature_id and fixed_at(one) < bug.reported), None
+    )
+
+
+def _planned(world: Account, number: int) -> TestFacts | None:
+    """A test as it was planned, whatever became of it since: what testers wrote does not change with it."""
+    return world.plan.test(number) if number < world.plan.tests else world.moved_tests.get(number)
+
+
+def _drawn(bug_id: int) -> int:
+    """A number from 0 to 99 that looks drawn."""
+    return (bug_id * 2_654_435_761 % (1 << 32)) * 100 >> 32
