@@ -10,16 +10,21 @@ export PYTHONDONTWRITEBYTECODE :=
 PIP := $(BIN)/python -m pip -qq --no-input --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser judges check format lint types imports budget sizes fix docs bench clean
+.PHONY: help demo test test-slow test-all browser judges check format lint types imports budget sizes fix docs bench clean
 
 help: ## Show the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: $(SET_UP) ## See the product at work on a simulated Test IO account
 	@$(BIN)/testio-mcp demo
 
-test: $(SET_UP) $(BROWSER) ## Run the tests (ARGS="-k name" passes options to pytest)
-	@$(BIN)/python -m pytest -q $(ARGS)
+test: $(SET_UP) ## Run the tests that take three minutes (ARGS="-k name" passes options to pytest)
+	@$(BIN)/python -m pytest -q -m "not slow and not judges" $(ARGS)
+
+test-slow: $(SET_UP) $(BROWSER) ## Run the tests that are slow for a reason
+	@$(BIN)/python -m pytest -q -m "slow and not judges" $(ARGS)
+
+test-all: test test-slow ## Run all tests but those of the judges
 
 browser: $(BROWSER) ## See to a Chromium for the tests of pages; CHROMIUM names one that is elsewhere
 

@@ -167,7 +167,7 @@ async def empty_postgres_url(postgres_server: PostgresServer) -> AsyncIterator[s
         yield url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def closed_store(request: pytest.FixtureRequest, tmp_path: Path) -> PersistentCache:
     """A store with the newest schema and no rows, on each database in turn, not yet opened."""
     if request.param == "sqlite":

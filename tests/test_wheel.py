@@ -17,6 +17,8 @@ from packaging.requirements import Requirement
 
 from tests.installed import closure
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "src"
 

@@ -16,6 +16,8 @@ from benchmarks.report import page
 from benchmarks.stores import store_with
 from testio_mcp.operations.registry import operations
 
+pytestmark = pytest.mark.slow
+
 _ENDED = "test_id IN (SELECT id FROM test WHERE status IN ('archived', 'cancelled', 'locked'))"
 _OF_BUGS = f"bug_id IN (SELECT id FROM bug WHERE {_ENDED})"
 _COUNTS = [

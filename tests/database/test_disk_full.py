@@ -18,6 +18,8 @@ from testio_mcp.database.migrate import HEAD
 from testio_sandbox import World, serve_sandbox
 from tests.surfaces.programs import PROGRAM, Finished, whole
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Disk:

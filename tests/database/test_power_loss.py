@@ -17,6 +17,8 @@ import pytest
 from tests.database.losing_power import ROWS, TRANSACTIONS, Image, Step, prepare, steps
 from tests.surfaces.programs import whole
 
+pytestmark = pytest.mark.slow
+
 _ROOT = Path(__file__).parents[2]
 _TRACED = "trace=pwrite64,write,fsync,fdatasync,ftruncate"
 

@@ -1,6 +1,6 @@
 """The page in a real browser: light and dark, on a phone, and printed.
 
-`make test` sees to a browser as far as it can (`make browser`); without one these tests are skipped.
+`make test-slow` sees to a browser as far as it can (`make browser`); without one these tests are skipped.
 """
 
 import os
@@ -45,9 +45,10 @@ def _executable() -> str | None:
     return named or next((path for name in BROWSERS if (path := shutil.which(name))), None)
 
 
-pytestmark = pytest.mark.skipif(
-    _executable() is None, reason="There is no Chromium on this machine: see 'make browser'."
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(_executable() is None, reason="There is no Chromium on this machine: see 'make browser'."),
+]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from mcp.types import TextContent
 from tests.surfaces.conftest import Copy
 from tests.surfaces.programs import PROGRAM, HttpServer, stdio, whole
 
-pytestmark = pytest.mark.judges
+pytestmark = [pytest.mark.judges, pytest.mark.timeout(600)]
 
 CLIENTS = Path(__file__).parent / "clients"
 PACKAGES = {

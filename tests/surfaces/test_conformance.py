@@ -16,7 +16,7 @@ import pytest
 from tests.surfaces.conftest import Copy
 from tests.surfaces.programs import HttpServer, http_server
 
-pytestmark = pytest.mark.judges
+pytestmark = [pytest.mark.judges, pytest.mark.timeout(600)]
 
 EXPECTED = Path(__file__).parent / "judges"
 SUITE = "@modelcontextprotocol/conformance@0.2.0-alpha.12"

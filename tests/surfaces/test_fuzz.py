@@ -16,6 +16,8 @@ from testio_mcp.operations.registry import Operation, operations
 from tests.surfaces.conftest import Copy
 from tests.surfaces.programs import HttpServer, http_server
 
+pytestmark = pytest.mark.slow
+
 DEFECT = "Something went wrong inside testio-mcp"
 EDGES = (
     *("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59.999999-12:00", "9999-12-31T24:00:00Z", "0001-01-01"),

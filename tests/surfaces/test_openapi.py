@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import aiosqlite
+import pytest
 
 from testio_mcp.operations.registry import operations
 from tests.surfaces.conftest import Copy
 from tests.surfaces.programs import http_server, whole
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 # These ask the API of Test IO, which the tests of the sync do.

@@ -18,6 +18,8 @@ from tests.conftest import SettingsFor
 from tests.support.hasty import hasty_client
 from tests.sync.conftest import CORE, Account
 
+pytestmark = pytest.mark.slow
+
 BUT_METRICS = CORE | {"environments", "templates", "executions"}
 _UNSEEN = re.compile(r"test_environment|crowd_score\.|priority_hint\.|thumbnail_urls\.")
 """Where secrets are, only known names are kept; and inside of what is unknown, or names nothing, nothing is noted."""

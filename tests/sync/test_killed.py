@@ -6,6 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import pytest
 from sqlalchemy import Connection, select
 
 from testio_mcp.database.cache import PersistentCache
@@ -13,6 +14,8 @@ from testio_mcp.database.tables import metadata
 from testio_sandbox import Fault, Faults, World, serve_sandbox
 from tests.sync.conftest import contents
 from tests.sync.killing import POINTS, RANDOM_KILLS, sync
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 BAD_THIRD = (

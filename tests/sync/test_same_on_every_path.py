@@ -13,6 +13,8 @@ from testio_sandbox import World
 from tests.sync.conftest import EVERYTHING, Account, FirstCopy
 from tests.sync.same import differences
 
+pytestmark = pytest.mark.slow
+
 STATUSES = (
     *("initialized", "waiting", "running", "locked", "archived", "cancelled", "customer_finalized"),
     "paused for maintenance",

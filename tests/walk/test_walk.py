@@ -3,9 +3,13 @@
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.walk.asking import MOST_CALLS, MOST_TOKENS
 from tests.walk.questions import QUESTIONS
 from tests.walk.walking import PAGE, page, table, walk
+
+pytestmark = pytest.mark.slow
 
 
 async def test_fifty_questions_are_answered_truly_and_cheaply(tmp_path: Path, canary: str) -> None:
