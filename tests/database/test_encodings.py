@@ -12,6 +12,7 @@ from testio_mcp.database.tables import Person, table_of
 from testio_mcp.errors import StoreError
 from testio_mcp.operations.records.people import list_people
 from testio_mcp.sync.rows import person_id
+from tests.conftest import SettingsFor
 from tests.postgres import PostgresServer
 
 NAMES = ("Émile Größe", "ИВАН Ёлкин", "ΣΟΦΙΑ", "Łukasz", "plain Name")
@@ -31,13 +32,19 @@ async def test_another_encoding_is_refused_by_name(
             await store.initialize()
 
 
-async def test_the_locale_c_folds_as_any_other(postgres_server: PostgresServer, tmp_path: Path) -> None:
+async def test_the_locale_c_folds_as_any_other(
+    postgres_server: PostgresServer, settings_for: SettingsFor, tmp_path: Path
+) -> None:
+    settings = settings_for()
+
     def fill(conn: Connection) -> None:
         conn.execute(insert(table_of(Person)), [{"id": person_id(name), "name": name} for name in NAMES])
 
     def find(conn: Connection) -> dict[str, Any]:
         ways = [(name, way) for name in NAMES for way in (name, name.upper(), name.lower(), name.casefold())]
-        return {way: (name, [found.name for found in list_people(conn, text=way).items]) for name, way in ways}
+        return {
+            way: (name, [found.name for found in list_people(conn, settings, text=way).items]) for name, way in ways
+        }
 
     async with (
         postgres_server.empty_database("ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0") as url,

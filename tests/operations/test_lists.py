@@ -182,12 +182,12 @@ def asked(statements: list[str]) -> list[str]:
     ]
 
 
-LOOKS = {"operating_system": 1, "untested_on": 4}
-"""What is read before the list: the values to fold, and for two kinds of device lines whether any has them."""
+LOOKS = {"statuses": 1, "role": 1, "operating_system": 2, "untested_on": 5}
+"""What is read before a page: records that match, values to fold, and whether few lines of devices have them."""
 
 
 async def test_a_list_takes_two_statements_at_most(statements: list[str], account: Account) -> None:
-    """One more for each filter whose values are folded: neither database folds them, so they are read first."""
+    """More for filters: records that match are looked for, and values are folded, before a page is read."""
     await account.sync()
     product = account.world.product_ids[0]
     calls: list[tuple[str, dict[str, Any]]] = [

@@ -46,16 +46,10 @@ def forged(keys: Any) -> str:
 @cache
 def marks() -> tuple[str, ...]:
     """What cursors of lists begin with."""
-    from testio_mcp.operations.lists.listing import Listing
-    from testio_mcp.operations.records import bugs, executions, features, people, tests
     from testio_mcp.operations.work import triage
 
-    listings = [
-        value
-        for module in (bugs, executions, features, people, tests, triage)
-        for value in vars(module).values()
-        if isinstance(value, Listing)
-    ]
+    lists = [operation.function for operation in operations().values()]
+    listings = [function.listing for function in lists if hasattr(function, "listing")] + [triage._listing]
     return tuple(
         dict.fromkeys(
             f"{listing.table.name} {order.keys[0].key} {way}"

@@ -51,21 +51,21 @@ def _check_lists(conn: Connection, settings: Settings, tests: Rows, bugs: Rows, 
     for feature in list_features(conn, settings, limit=100).items:
         of_feature = [_count(bugs, "feature_id"), _count(bugs, "feature_id", status="open")]
         assert [feature.bugs, feature.open_bugs] == [count[feature.id] for count in of_feature]
-    stories = list_user_stories(conn, limit=100).items
+    stories = list_user_stories(conn, settings, limit=100).items
     for story in stories:
         assert story.executions == _count(runs, "user_story_id")[story.id]
         for word, number in (("passed", story.passed), ("failed", story.failed), ("blocked", story.blocked)):
             assert number == _count(runs, "user_story_id", status=word)[story.id]
-    executed = {story.id for story in list_user_stories(conn, executed=True, limit=100).items}
+    executed = {story.id for story in list_user_stories(conn, settings, executed=True, limit=100).items}
     assert executed == {story.id for story in stories if story.executions}
-    for environment in list_test_environments(conn, limit=100).items:
+    for environment in list_test_environments(conn, settings, limit=100).items:
         assert environment.tests == _count(tests, "test_environment_id")[environment.id]
-    people = list_people(conn, limit=100).items
+    people = list_people(conn, settings, limit=100).items
     owners = (bugs, "author_id"), (runs, "executed_by_id"), (tests, "created_by_id"), (tests, "submitted_by_id")
     for person in people:
         expected = [_count(rows, owner)[person.id] for rows, owner in owners]
         assert [person.bugs_reported, person.executions, person.tests_created, person.tests_submitted] == expected
-    testers = {person.id for person in list_people(conn, role="tester", limit=100).items}
+    testers = {person.id for person in list_people(conn, settings, role="tester", limit=100).items}
     assert testers == {person.id for person in people if person.bugs_reported or person.executions}
 
 
@@ -82,7 +82,7 @@ def _check_details(conn: Connection, settings: Settings, tests: Rows, bugs: Rows
         for story in detail.user_stories:
             assert story.executions == _words(runs, user_story_id=story.id)
             assert get_user_story(conn, story.id).executions_by_status == story.executions
-    for person in list_people(conn).items:
+    for person in list_people(conn, settings).items:
         found = get_person(conn, person.id)
         assert found.bugs_by_status == _words(bugs, author_id=person.id)
         assert found.executions_by_status == _words(runs, executed_by_id=person.id)

@@ -58,6 +58,7 @@ AsList = BeforeValidator(split_list)
 Ids = Annotated[list[int], AsList]
 Fields = Annotated[list[str], AsList, Field(description="Only these fields; all when left out.")]
 ScopeOfTests = Annotated[Scope, Field(description="ran: tests that ran.")]
+OF_PRODUCT = Field(description="Only this product; list_products shows the ids.")
 TotalOnly = Annotated[bool, Field(description="Only the exact total.")]
 
 

@@ -39,8 +39,7 @@ from testio_mcp.database.tables import (
     table_of,
 )
 from testio_mcp.database.words import fold
-from testio_mcp.operations.lists.listing import system_with_version, text_among
-from testio_mcp.operations.lists.matching import containing, people_named
+from testio_mcp.operations.lists.filters import containing, people_named, system_with_version, text_among
 from testio_mcp.operations.lists.paging import Page
 from testio_mcp.operations.metrics.definitions import Value
 from testio_mcp.operations.metrics.questions import FilterValue, Question

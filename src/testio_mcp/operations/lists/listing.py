@@ -1,26 +1,24 @@
-"""Lists: filters, order, keyset pages and totals, written once for all of them.
+"""Lists: one decorated function each, and the pages behind all of them.
 
-A page is one statement, however large the store: the inner query picks the ids of the page in the order of an index,
-the outer one fetches the columns of those few rows, and the total is counted up to a limit. Only a page without rows
-takes a second statement, which says why it is empty.
+The parameters of the function carry the filters (`lists.filters`); the decorator says what a record shows and how the
+list is ordered. A page is read in two steps. First up to 1,000 records that match are looked for, in any order, which
+also counts them. So few are sorted; of more, the list is walked along the index of its order until a page is full.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property, lru_cache
-from typing import Any
+from functools import cached_property, lru_cache, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar, get_args
 
 from sqlalchemy import (
-    BindParameter,
+    Column,
     ColumnElement,
-    CompoundSelect,
     Connection,
     FromClause,
-    ScalarSelect,
     Select,
-    SelectBase,
-    String,
     Subquery,
     Table,
     Text,
@@ -30,388 +28,399 @@ from sqlalchemy import (
     literal,
     literal_column,
     select,
+    true,
     tuple_,
     union_all,
 )
+from sqlalchemy.sql.util import ClauseAdapter
 
-from testio_mcp.database.dialect import among_texts, fetch
-from testio_mcp.database.types import utc_text
+from testio_mcp.database.dialect import among, fetch
+from testio_mcp.database.types import UtcDateTime, utc_text
 from testio_mcp.errors import NotFound
+from testio_mcp.operations.lists.filters import Filter, any_of
 from testio_mcp.operations.lists.paging import as_of, decode_cursor, encode_cursor, foreign_cursor
+from testio_mcp.operations.registry import Toolset, operation
+from testio_mcp.settings import Settings
 
-_BRANCHES = 40
-"""How many indexes a page is merged from at most."""
-_FIRST_KEYS = 200
-"""How many ids a walk reads at first."""
+P = ParamSpec("P")
+R = TypeVar("R")
 COUNTED = 1_000
 """How far matching records are counted; beyond that a total says that there are more."""
+_IDS, _OF = "gathered ids", "ids of "
+"""Keys of the conditions that stand for what was looked up before: ids of records, or of what they refer to."""
 
 
 @dataclass(frozen=True, eq=False)
 class Order:
-    """The sort keys of a list, the last one unique, and their types in a cursor.
+    """The sort keys of a list, the last one unique.
 
-    `source` joins what the keys need to the list's table. `above` and `below` name the filters that bound the first
-    key: a cursor takes the place of the one on its side, as SQLite would otherwise walk from the bound to the cursor.
-    `instead` has conditions that take the place of the filters of their names, so that no index of theirs breaks the
-    order; an order with some is not split. Records without the first key come last, as if `missing` was theirs,
-    unless the filter `present` leaves them out.
+    `source` joins what the keys need to the list's table. `along` names the filters that the index of the order
+    serves; a walk along it looks at the others row by row. Records without the first key come last, as if `missing`
+    was theirs.
     """
 
     keys: tuple[ColumnElement[Any], ...]
-    kinds: tuple[Any, ...]
     is_descending: bool = True
+    along: frozenset[str] = frozenset()
     source: FromClause | None = None
-    above: str | None = None
-    below: str | None = None
-    instead: Mapping[str, ColumnElement[bool]] = field(default_factory=dict)
     missing: datetime | None = None
-    present: str = ""
-
-    @property
-    def bound(self) -> str | None:
-        """The filter on the side from which the list begins."""
-        return self.below if self.is_descending else self.above
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Filters that one and the same row of a table of parts has to meet, such as one device of a bug."""
-
-    belongs: ColumnElement[bool]
-    filters: Mapping[str, ColumnElement[bool]]
-
-
-@dataclass(frozen=True, eq=False)
-class Counting:
-    """A count that begins where a filter leads: its rows one by one, and the names of filters that it goes with."""
-
-    rows: Select[Any]
-    beside: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)
 class Listing:
     """One list: its table, what its records show, how they are chosen and ordered.
 
-    A filter is a condition whose variable has the filter's name; those of `parts` are met by one row of the parts.
-    `counted` has conditions that choose the same as the filters of their names, and suit a count better; `counting`
-    whole statements in place of a filter and of what always holds, to which the conditions of others are added.
-    `split` names filters that take a list, and the column each is about: each value walks an index of its own.
-    `near` is how many records next in the list are looked at before all that a filter leads to are gathered.
-    `known` names, for a filter by id, the table and the words for an id that is not there.
+    `always` holds for all records of the list; `resources` are what the moment of its data is told from.
     """
 
     table: Table
     columns: tuple[ColumnElement[Any], ...]
     orders: Mapping[str, Order]
     resources: tuple[str, ...]
-    filters: Mapping[str, ColumnElement[bool]] = field(default_factory=dict)
+    filters: Mapping[str, Filter] = field(default_factory=dict)
     always: tuple[ColumnElement[bool], ...] = ()
-    parts: tuple[Part, ...] = ()
     joins: tuple[tuple[FromClause, ColumnElement[bool]], ...] = ()
-    counted: Mapping[str, ColumnElement[bool]] = field(default_factory=dict)
-    counting: Mapping[str, Counting] = field(default_factory=dict)
-    split: Mapping[str, ColumnElement[Any]] = field(default_factory=dict)
-    near: int = 1_000
-    known: Mapping[str, tuple[Table, str, str]] = field(default_factory=dict)
 
     def page(
         self,
         conn: Connection,
-        given: Mapping[str, Any],
+        values: Mapping[str, Any],
         *,
         order: str,
         cursor: str | None = None,
         limit: int = 1,
         total_only: bool = False,
-        is_long: bool = False,
     ) -> dict[str, Any]:
-        """What a `Page` holds: the records that match what was `given` (None and empty lists match all).
+        """What a `Page` holds: the records that match the values of the filters (None and empty lists match all).
 
-        What is given under a name that no filter has is for the variables of columns and joins. With `total_only`
-        there are no records, and the total is exact. `is_long` says that more than `COUNTED` are known to match.
+        What has the name of no filter is for the variables of columns and joins. With `total_only` there are no
+        records, and the total is exact.
 
-        Raises `BadInput` for a foreign cursor, `NotFound` when nothing matches because a given id is unknown.
+        Raises `BadInput` for a foreign cursor, `NotFound` when nothing matches because an id is unknown.
         """
-        values = {name: value for name, value in given.items() if value not in (None, [])}
-        if total_only:
-            return self._without_records(conn, values, order, is_exact=True)
+        values = {name: value for name, value in values.items() if value not in (None, [])}
         way = self.orders[order]
-        position = self._position(way, cursor, values)
-        branches, given_apart = self._branches(way, values)
-        statement = _page(self, self.names.intersection(values), order, position is not None, branches, is_long)
-        binds = given_apart | {"limit": limit + 1} | {f"last_{n}": key for n, key in enumerate(position or ())}
-        rows = fetch(conn, statement, binds)
+        position = self._position(way, cursor) if cursor else ()
+        keys = self.keys(values)
+        of_product, total = "product_id" in values, None
+        if total_only:
+            return self._without_records(conn, _select_total(self, keys, order, of_product, is_exact=True), values)
+        keys, values = self._look_up_related(conn, keys, values, way)
+        if not keys <= way.along:
+            ids = [row[0] for row in fetch(conn, _some_ids(self, keys, order), values)]
+            total = len(ids)
+            if ids and total <= COUNTED:
+                keys, values = frozenset({_IDS}), values | {"gathered_ids": json.dumps(ids)}
+        rows: Sequence[Sequence[Any]] = ()
+        if total != 0:
+            statement = _select_page(self, keys, order, bool(position), of_product, total is None)
+            last = {f"last_{n}": key for n, key in enumerate(position)}
+            rows = fetch(conn, statement, values | last | {"limit": limit + 1})
         if not rows:
-            return self._without_records(conn, values, order)
+            return self._without_records(conn, _select_total(self, keys, order, of_product, is_exact=False), values)
         names = [column.key for column in self.columns]
-        ends = len(names) + len(way.keys)
-        total, moment = rows[0][ends:]
-        last = rows[:limit][-1][len(names) : ends]
-        following = encode_cursor(self._mark(way), *map(_in_cursor, last)) if len(rows) > limit else None
+        *_, counted, moment = rows[0]
+        following = None
+        if len(rows) > limit:
+            last_keys = (utc_text(at) if isinstance(at, datetime) else at for at in rows[limit - 1][len(names) : -2])
+            following = encode_cursor(self._mark(way), *last_keys)
         items = [dict(zip(names, row, strict=False)) for row in rows[:limit]]
-        return {"items": items, "next_cursor": following, "as_of": moment, **total_of(total)}
+        page = {"items": items, "next_cursor": following, "as_of": moment}
+        return page | _capped(counted if total is None else total)
 
-    def _branches(self, way: Order, values: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """How many indexes a page is merged from, 0 for a single one, and the values with those of each."""
-        name, _ = ("", None) if way.instead else self.way_apart(frozenset(values))
-        apart = list(dict.fromkeys(values[name])) if name else []
-        if not 1 < len(apart) <= _BRANCHES:
-            return 0, values
-        return len(apart), values | {f"branch_{n}": value for n, value in enumerate(apart)}
+    def _without_records(self, conn: Connection, statement: Select[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+        """The page with the total and the moment that the statement tells."""
+        total, moment, is_exact = fetch(conn, statement, values)[0]
+        if not total:
+            self._refuse_unknown_ids(conn, values)
+        counted = {"total": total, "total_is_capped": False} if is_exact else _capped(total)
+        return {"items": [], "next_cursor": None, "as_of": moment, **counted}
 
-    def way_apart(self, names: frozenset[str]) -> tuple[str, ColumnElement[Any] | None]:
-        """The filter among these whose values walk indexes of their own, and its column; no name for none."""
-        return next(((name, column) for name, column in self.split.items() if name in names), ("", None))
+    def keys(self, values: Mapping[str, Any]) -> frozenset[str]:
+        """The keys of the conditions for these values."""
+        given = ((name, each.key(name, values[name])) for name, each in self.filters.items() if name in values)
+        return frozenset(key for _, key in given if key is not None)
 
-    def gather(self, conn: Connection, values: Mapping[str, Any], order: str) -> list[int]:
-        """The ids of records that match, no more than `COUNTED` and one, in no order."""
-        statement = _gathered(self, self.names.intersection(values), order)
-        return [row[0] for row in fetch(conn, statement, values)]
+    def conditions(
+        self, keys: frozenset[str], order: Order | None = None, *, is_walk: bool = False
+    ) -> list[ColumnElement[bool]]:
+        """The conditions with these keys, and those that always hold.
+
+        In a walk along an order what its index does not serve is compared as a value: it leads to no other index,
+        which would break the order.
+        """
+        along = order.along if order else frozenset()
+        chosen = [*self.always, *(self._condition(key) for key in sorted(keys) if _name(key) in along)]
+        others = [
+            self._condition(key) for key in sorted(keys) if _name(key) not in along and self._of(key, along) is None
+        ]
+        others += [
+            exists().where(self._reference(of) == of, *conditions).correlate(self.table)
+            for of, conditions in self._related(keys, along).items()
+        ]
+        return chosen + [condition.is_(true()) if is_walk else condition for condition in others]
+
+    def matching(self, keys: frozenset[str], order: Order) -> Select[Any]:
+        """The ids of the records that match, joined with what the filters are about."""
+        source = self.table if order.source is None else order.source
+        related = self._related(keys, order.along)
+        conditions = [*self.always, *(self._condition(key) for key in keys if self._of(key, order.along) is None)]
+        for of, some in related.items():
+            table: Any = of.table.alias()
+            adapt = ClauseAdapter(table)
+            source = source.join(table, self._reference(of) == table.c[of.key])
+            conditions += [adapt.traverse(condition) for condition in some]
+        ids = select(self.table.c.id).select_from(source).where(*conditions)
+        return ids.distinct() if related else ids
+
+    def _condition(self, key: str) -> ColumnElement[bool]:
+        name, _, variant = key.partition("=")
+        if key == _IDS:
+            return among(self.table.c.id, bindparam("gathered_ids", type_=Text))
+        if key.startswith(_OF):
+            return among(self._references[key.removeprefix(_OF)], bindparam(key.replace(" ", "_"), type_=Text))
+        return self.filters[name].condition(name, variant)
+
+    def _of(self, key: str, along: frozenset[str]) -> Any:
+        """The key of the other table that a condition is about, unless the order joins it."""
+        each = self.filters.get(_name(key))
+        return None if each is None or _name(key) in along else each.of
+
+    def _related(self, keys: frozenset[str], along: frozenset[str]) -> dict[Any, list[ColumnElement[bool]]]:
+        """The conditions about other tables, by the keys of these."""
+        related: dict[Any, list[ColumnElement[bool]]] = {}
+        for key in sorted(keys):
+            if (of := self._of(key, along)) is not None:
+                related.setdefault(of, []).append(self._condition(key))
+        return related
+
+    def _look_up_related(
+        self, conn: Connection, keys: frozenset[str], values: dict[str, Any], way: Order
+    ) -> tuple[frozenset[str], dict[str, Any]]:
+        """The keys and values with the ids of few rows of other tables in place of the filters about them.
+
+        A rare device is found in the devices; for a common one it is quicker to look at the devices of each bug.
+        """
+        for of in self._related(keys, way.along):
+            about = frozenset(key for key in keys if self._of(key, way.along) is of)
+            ids = [row[0] for row in fetch(conn, _some_related(self, of, about), values)]
+            if len(ids) <= COUNTED:
+                key = f"{_OF}{of.table.name}"
+                keys, values = keys - about | {key}, values | {key.replace(" ", "_"): json.dumps(ids)}
+        return keys, values
+
+    def _reference(self, of: ColumnElement[Any]) -> ColumnElement[Any]:
+        """The column of the list's table that has the same ids as a key of another table."""
+        key: Any = of
+        return self.table.c[f"{key.table.name}_id"] if key.name == "id" else self.table.c.id
+
+    @cached_property
+    def _references(self) -> dict[str, ColumnElement[Any]]:
+        keys: list[Any] = [each.of for each in self.filters.values() if each.of is not None]
+        return {of.table.name: self._reference(of) for of in keys}
 
     def _mark(self, way: Order) -> str:
         """What a cursor of this list and order begins with."""
         return f"{self.table.name} {way.keys[0].key} {'down' if way.is_descending else 'up'}"
 
-    def _position(self, order: Order, cursor: str | None, values: dict[str, Any]) -> list[Any] | None:
-        """The sort keys of the row that the page begins after; None at the start, or where a date bounds it."""
-        if not cursor:
-            return None
-        mark, *keys = decode_cursor(cursor, str, *order.kinds)
-        if mark != self._mark(order):
+    def _position(self, way: Order, cursor: str) -> Sequence[Any]:
+        """The sort keys of the row that the page begins after."""
+        types = (key.type for key in way.keys)
+        kinds = (datetime if isinstance(of, UtcDateTime) else int if of.python_type is int else str for of in types)
+        mark, *position = decode_cursor(cursor, str, *kinds)
+        if mark != self._mark(way):
             raise foreign_cursor()
-        bound = values.get(order.bound or "")
-        if bound is not None and (keys[0] >= bound if order.is_descending else keys[0] < bound):
-            return None
-        return keys
+        return position
 
-    def keys(
-        self, conn: Connection, given: Mapping[str, Any], *, order: str, cursor: str | None = None
-    ) -> Iterator[list[int]]:
-        """The ids of all records that match, in the list's order from the cursor on: some at a time, always more."""
-        values = {name: value for name, value in given.items() if value not in (None, [])}
-        way, some = self.orders[order], _FIRST_KEYS
-        names = self.names.intersection(values)
-        position = self._position(way, cursor, values)
-        branches, values = self._branches(way, values)
-        while True:
-            last = {f"last_{n}": key for n, key in enumerate(position or ())}
-            statement = _keys(self, names, order, position is not None, branches)
-            rows = fetch(conn, statement, {**values, **last, "limit": some})
-            if rows:
-                yield [row[0] for row in rows]
-            if len(rows) < some:
-                return
-            position, some = [*rows[-1][1:]], 2 * some
-
-    def nearest_page(
-        self, conn: Connection, given: Mapping[str, Any], *, order: str, cursor: str | None, limit: int
-    ) -> dict[str, Any]:
-        """A page of the records next in a list that is ordered by id, or else, if they do not fill it, of all.
-
-        The first is read in the order `near`, which the filter `near` bounds; the other one in the order `gathered`.
-        """
-        edge, way = _edge(self, order, cursor is not None), self.orders[order]
-        last = {f"last_{n}": key for n, key in enumerate(self._position(way, cursor, {}) or ())}
-        far = fetch(conn, edge, {**last, "near": self.near})
-        near = far[0][0] if far else 0 if way.is_descending else 2**63 - 1
-        page = self.page(conn, {**given, "near": near}, order=f"{order} near", cursor=cursor, limit=limit)
-        if page["next_cursor"]:
-            return page
-        return self.page(conn, given, order=f"{order} gathered", cursor=cursor, limit=limit)
-
-    @cached_property
-    def names(self) -> frozenset[str]:
-        """The names of all filters."""
-        return frozenset(self.filters).union(*(part.filters for part in self.parts))
-
-    def _without_records(
-        self, conn: Connection, values: dict[str, Any], order: str, *, is_exact: bool = False
-    ) -> dict[str, Any]:
-        asked = [name for name in self.known if name in values]
-        statement = _empty(self, self.names.intersection(values), order, tuple(asked), is_exact)
-        total, moment, *found = fetch(conn, statement, values)[0]
-        for name, count in zip(asked, found, strict=True):
-            if not count and not total:
-                _, what, step = self.known[name]
-                wanted = values[name][0] if isinstance(values[name], list) else values[name]
-                raise NotFound(f"{what} {wanted} is not in the store.", step)
-        counted = {"total": total, "total_is_capped": False} if is_exact else total_of(total)
-        return {"items": [], "next_cursor": None, "as_of": moment, **counted}
-
-    def conditions(
-        self, names: frozenset[str], order: Order | None = None, *, counting: bool = False
-    ) -> list[ColumnElement[bool]]:
-        """The conditions of the filters with these names, as the order wants them, and those that always hold."""
-        instead = self.counted if counting else order.instead if order else {}
-        filters = {**self.filters, **instead}
-        chosen = [*self.always, *(condition for name, condition in filters.items() if name in names)]
-        inside = ((part, [part.filters[name] for name in part.filters if name in names]) for part in self.parts)
-        return chosen + [exists().where(part.belongs, *conditions) for part, conditions in inside if conditions]
+    def _refuse_unknown_ids(self, conn: Connection, values: Mapping[str, Any]) -> None:
+        """Raise `NotFound` if none of the ids that a filter takes is there."""
+        for name, each in self.filters.items():
+            if each.exists is not None and name in values:
+                ids = values[name] if isinstance(values[name], list) else [values[name]]
+                if not fetch(conn, _some_of(each.exists), {"ids": ids}):
+                    what = each.exists.name.replace("_", " ").capitalize()
+                    plural = "user_stories" if each.exists.name == "user_story" else f"{each.exists.name}s"
+                    raise NotFound(f"{what} {ids[0]} is not in the store.", f"list_{plural} shows the ids.")
 
 
-def total_of(count: int) -> dict[str, Any]:
+class ListQuery:
+    """A call of a list: its connection, its settings, its arguments, and the page that they choose."""
+
+    def __init__(self, conn: Connection, settings: Settings, listing: Listing, arguments: Mapping[str, Any]) -> None:
+        self.conn, self.settings, self.arguments = conn, settings, arguments
+        self._listing = listing
+
+    def page(self, *, order: str | None = None, **others: Any) -> dict[str, Any]:
+        """What the `Page` holds; `others` are values of filters that are no arguments, or take the place of one."""
+        arguments = self.arguments
+        values = {
+            name: each.bind(self, value)
+            for name, each in self._listing.filters.items()
+            if (value := arguments.get(name)) not in (None, [], "") and each.key(name, value)
+        }
+        return self._listing.page(
+            self.conn,
+            values | others,
+            order=order or arguments.get("sort") or next(iter(self._listing.orders)),
+            cursor=arguments["cursor"],
+            limit=arguments["limit"],
+            total_only=arguments["total_only"],
+        )
+
+
+def list_operation(
+    path: str,
+    command: str,
+    *,
+    table: Table,
+    columns: tuple[ColumnElement[Any], ...],
+    orders: Mapping[str, Order],
+    toolset: Toolset,
+    needs: tuple[str, ...],
+    resources: tuple[str, ...] = (),
+    joins: tuple[tuple[FromClause, ColumnElement[bool]], ...] = (),
+    filters: Mapping[str, Filter] | None = None,
+    examples: tuple[Mapping[str, object], ...] = (),
+    by_default: bool = True,
+) -> Callable[[Callable[Concatenate[ListQuery, P], R]], Callable[Concatenate[Connection, Settings, P], R]]:
+    """Register a function as the operation that lists `table`; the filters are those of its parameters.
+
+    The function is handed a `ListQuery` and returns the page. `filters` are more that it chooses by itself;
+    `resources` are what the moment of the data is told from, if not what the operation needs.
+    """
+
+    def register(
+        function: Callable[Concatenate[ListQuery, P], R],
+    ) -> Callable[Concatenate[Connection, Settings, P], R]:
+        signature = inspect.signature(function)
+        [_, *parameters] = signature.parameters.values()
+        defaults = {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
+        marks = {parameter.name: get_args(parameter.annotation)[1:] for parameter in parameters}
+        stated = {name: mark for name, some in marks.items() for mark in some if isinstance(mark, Filter)}
+        always = (table.c.gone_at.is_(None),) if "gone_at" in table.c else ()
+        listing = Listing(table, columns, orders, resources or needs, stated | dict(filters or {}), always, joins)
+
+        @wraps(function)
+        def read(conn: Connection, settings: Settings, *args: P.args, **arguments: P.kwargs) -> R:
+            query = ListQuery(conn, settings, listing, defaults | arguments)
+            return function(query, *args, **arguments)
+
+        injected = [
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind)
+            for name, kind in (("conn", Connection), ("settings", Settings))
+        ]
+        read.__signature__ = signature.replace(parameters=[*injected, *parameters])  # type: ignore[attr-defined]
+        read.listing = listing  # type: ignore[attr-defined]
+        lists = operation(
+            path, command=command, toolset=toolset, needs=needs, examples=examples, by_default=by_default
+        )
+        return lists(read)  # type: ignore[return-value]  # the registry says `settings` by name
+
+    return register
+
+
+def _capped(count: int) -> dict[str, Any]:
     """What a page says of a count that went no further than one beyond `COUNTED`."""
     return {"total": min(count, COUNTED), "total_is_capped": count > COUNTED}
 
 
-def _in_cursor(key: Any) -> str | int:
-    return utc_text(key) if isinstance(key, datetime) else key
+def _name(key: str) -> str:
+    return key.partition("=")[0]
 
 
 def _ordered(order: Order, columns: Sequence[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
     return [column.desc() for column in columns] if order.is_descending else list(columns)
 
 
-def _branch(
-    listing: Listing,
-    names: frozenset[str],
-    order: Order,
-    is_later: bool,
-    *same: ColumnElement[bool],
-    first: ColumnElement[Any] | None = None,
-    limit: int | BindParameter[int] = bindparam("limit"),  # noqa: B008
-    beyond: BindParameter[int] | None = None,
-) -> Subquery:
-    """The ids and sort keys of a page, from one walk along an index; `first` stands for the first key."""
-    if is_later and order.bound:
-        names -= {order.bound}
-    chosen = [*listing.conditions(names, order), *same]
-    sorted_by = order.keys if first is None else order.keys[1:]
-    columns = order.keys if first is None else (first, *order.keys[1:])
-    if is_later:
-        last = [bindparam(f"last_{n}", type_=key.type) for n, key in enumerate(order.keys)]
-        here, there = (columns[0], last[0]) if len(last) == 1 else (tuple_(*columns), tuple_(*last))
-        chosen.append(here < there if order.is_descending else here > there)
-    keys = [key.label(f"key_{n}") for n, key in enumerate(columns)]
-    chosen_ids = select(listing.table.c.id.label("id"), *keys).select_from(_source(listing, order)).where(*chosen)
-    return chosen_ids.order_by(*_ordered(order, sorted_by)).limit(limit).offset(beyond).subquery()
-
-
-def _chosen(
-    listing: Listing, names: frozenset[str], way: Order, is_later: bool, branches: int
-) -> Select[Any] | CompoundSelect[Any]:
-    """The ids and sort keys of a page, and of as many more as there are branches."""
-    if branches:
-        name, column = listing.way_apart(names)
-        same = [column == bindparam(f"branch_{number}") for number in range(branches)] if column is not None else []
-        return union_all(*(select(_branch(listing, names - {name}, way, is_later, each)) for each in same))
-    if way.missing is None or way.present in names:
-        return select(_branch(listing, names, way, is_later))
-    key = way.keys[0]
-    missing = _branch(listing, names, way, is_later, key.is_(None), first=literal(way.missing, key.type))
-    return union_all(select(_branch(listing, names, way, is_later, key.is_not(None))), select(missing))
-
-
-@lru_cache(maxsize=16)
-def _edge(listing: Listing, order: str, is_later: bool) -> Select[Any]:
-    way = listing.orders[order]
-    page = _branch(listing, frozenset(), way, is_later, limit=1, beyond=bindparam("near"))
-    return select(page.c.id)
-
-
 @lru_cache(maxsize=256)
-def _keys(listing: Listing, names: frozenset[str], order: str, is_later: bool, branches: int) -> Select[Any]:
-    way = listing.orders[order]
-    page = _chosen(listing, names, way, is_later, branches).subquery("page")
-    keys = [page.c[f"key_{n}"] for n in range(len(way.keys))]
-    return select(page.c.id, *keys).order_by(*_ordered(way, keys)).limit(bindparam("limit"))
+def _some_related(listing: Listing, of: Column[Any], keys: frozenset[str]) -> Select[Any]:
+    """The ids that rows of another table have or refer to, no more than `COUNTED` and one."""
+    conditions = listing._related(keys, frozenset())[of]
+    return select(of).where(*conditions).distinct().limit(COUNTED + 1)
 
 
-def _source(listing: Listing, order: Order) -> FromClause:
-    return listing.table if order.source is None else order.source
+@lru_cache(maxsize=512)
+def _some_ids(listing: Listing, keys: frozenset[str], order: str) -> Select[Any]:
+    return listing.matching(keys, listing.orders[order]).limit(COUNTED + 1)
 
 
-@lru_cache(maxsize=256)
-def _gathered(listing: Listing, names: frozenset[str], order: str) -> Select[Any]:
-    return _matching(listing, names, listing.orders[order]).with_only_columns(listing.table.c.id)
+def _total_and_moment(
+    listing: Listing, keys: frozenset[str], order: str, of_product: bool, *, is_exact: bool = False
+) -> tuple[ColumnElement[int], ColumnElement[Any]]:
+    """How many records match, counted on beyond `COUNTED` where it has to be exact, and as of when."""
+    matching = listing.matching(keys, listing.orders[order])
+    counted = (matching if is_exact else matching.limit(COUNTED + 1)).subquery()
+    product: ColumnElement[int] | None = bindparam("product_id") if of_product else None
+    return (
+        select(func.count()).select_from(counted).scalar_subquery().label("total"),
+        as_of(*listing.resources, product_id=product).label("as_of"),
+    )
 
 
-@lru_cache(maxsize=1024)
-def _page(
-    listing: Listing, names: frozenset[str], order: str, is_later: bool, branches: int, is_long: bool
+@lru_cache(maxsize=512)
+def _select_total(
+    listing: Listing, keys: frozenset[str], order: str, of_product: bool, is_exact: bool
 ) -> Select[Any]:
+    about = _total_and_moment(listing, keys, order, of_product, is_exact=is_exact)
+    return select(*about, literal_column("1" if is_exact else "0"))
+
+
+@lru_cache(maxsize=512)
+def _select_page(
+    listing: Listing, keys: frozenset[str], order: str, is_later: bool, of_product: bool, is_counted: bool
+) -> Select[Any]:
+    """The columns and sort keys of a page, the total unless it is known, and the moment.
+
+    The ids are picked first, so that the columns are read of as few rows as the page has.
+    """
     way = listing.orders[order]
-    page = _chosen(listing, names, way, is_later, branches).subquery("page")
-    keys = [page.c[f"key_{n}"] for n in range(len(way.keys))]
+    first = way.keys[0]
+    if way.missing is None or keys & way.along - {"product_id"}:
+        picked = select(_walk(listing, keys, way, is_later))
+    else:
+        present = select(_walk(listing, keys, way, is_later, first.is_not(None)))
+        absent = select(_walk(listing, keys, way, is_later, first.is_(None), first=literal(way.missing, first.type)))
+        picked = union_all(present, absent)  # type: ignore[assignment]
+    page = picked.subquery("page")
     joined: FromClause = page.join(listing.table, listing.table.c.id == page.c.id)
     for table, condition in listing.joins:
         joined = joined.outerjoin(table, condition)
-    about = _select_total(listing, names, way, most=0 if is_long else COUNTED + 1)
+    total, moment = _total_and_moment(listing, keys, order, of_product)
+    keys_of_page = [page.c[f"key_{n}"] for n in range(len(way.keys))]
     return (
-        select(*listing.columns, *keys, *about)
+        select(*listing.columns, *keys_of_page, total if is_counted else literal_column("0"), moment)
         .select_from(joined)
-        .order_by(*_ordered(way, keys))
+        .order_by(*_ordered(way, keys_of_page))
         .limit(bindparam("limit"))
     )
 
 
-def _matching(listing: Listing, names: frozenset[str], order: Order, most: int | None = COUNTED + 1) -> Select[Any]:
-    """A row for each record that matches, no more than `most`."""
-    for name in names & listing.counting.keys():
-        if names - {name} <= listing.counting[name].beside:
-            every = dict(listing.filters) | {
-                key: what for part in listing.parts for key, what in part.filters.items()
-            }
-            others = [every[other] for other in sorted(names - {name})]
-            return listing.counting[name].rows.where(*others).limit(most)
-    conditions = listing.conditions(names, order, counting=True)
-    return select(literal_column("1")).select_from(_source(listing, order)).where(*conditions).limit(most)
-
-
-def _counted(rows: SelectBase) -> ScalarSelect[int]:
-    return select(func.count()).select_from(rows.subquery()).scalar_subquery()
-
-
-def _select_total(
-    listing: Listing, names: frozenset[str], order: Order, most: int | None = COUNTED + 1
-) -> list[ColumnElement[Any]]:
-    """How many records match, counted up to `most` (0: more than are counted), and as of when."""
-    total = literal_column(str(COUNTED + 1)) if most == 0 else _counted(_matching(listing, names, order, most))
-    product: BindParameter[int] | None = bindparam("product_id") if "product_id" in names else None
-    return [total.label("total"), as_of(*listing.resources, product_id=product).label("as_of")]
-
-
-@lru_cache(maxsize=1024)
-def _empty(
-    listing: Listing, names: frozenset[str], order: str, asked: tuple[str, ...], is_exact: bool
-) -> Select[Any]:
-    """The total without a cursor, the moment, and how many of the ids in each filter are known."""
-    known = []
-    for name in asked:
-        column = listing.known[name][0].c.id
-        is_list = listing.filters[name].compile().binds[name].expanding
-        wanted = column.in_(bindparam(name, expanding=True)) if is_list else column == bindparam(name)
-        known.append(select(func.count(column)).where(wanted).scalar_subquery())
-    about = _select_total(listing, names, listing.orders[order], most=None if is_exact else COUNTED + 1)
-    return select(*about, *known)
-
-
-def any_of(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
-    """The filter `name` for any of the values in a list."""
-    return column.in_(bindparam(name, expanding=True))
-
-
-def text_among(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
-    """The filter `name` for any of the texts that `matching.containing` found."""
-    return among_texts(column, bindparam(name, type_=Text))
-
-
-def system_with_version(devices: Any) -> ColumnElement[Any]:
-    """The operating system of a line of devices as people say it: `Windows 11`, or `Windows` without a version."""
-    version = literal_column("' '", String).op("||")(
-        func.nullif(devices.operating_system_version, literal_column("''"))
+def _walk(
+    listing: Listing,
+    keys: frozenset[str],
+    way: Order,
+    is_later: bool,
+    *more: ColumnElement[bool],
+    first: ColumnElement[Any] | None = None,
+) -> Subquery:
+    """The ids and sort keys of a page, along the index of its order; `first` stands for the first key."""
+    columns = way.keys if first is None else (first, *way.keys[1:])
+    chosen = [*listing.conditions(keys, way, is_walk=_IDS not in keys), *more]
+    if is_later:
+        last = [bindparam(f"last_{n}", type_=key.type) for n, key in enumerate(way.keys)]
+        here, there = (columns[0], last[0]) if len(last) == 1 else (tuple_(*columns), tuple_(*last))
+        chosen.append(here < there if way.is_descending else here > there)
+    labelled = [key.label(f"key_{n}") for n, key in enumerate(columns)]
+    ids = select(listing.table.c.id.label("id"), *labelled)
+    return (
+        ids.select_from(listing.table if way.source is None else way.source)
+        .where(*chosen)
+        .order_by(*_ordered(way, columns if first is None else way.keys[1:]))
+        .limit(bindparam("limit"))
+        .subquery()
     )
-    system: ColumnElement[Any] = devices.operating_system
-    return system.op("||")(func.coalesce(version, literal_column("''")))
 
 
-def texts_of_devices(devices: Any) -> dict[str, ColumnElement[Any]]:
-    """The texts of a line of devices by the names of their filters."""
-    return {
-        "device": devices.name,
-        "device_category": devices.category,
-        "operating_system": system_with_version(devices),
-        "browser": devices.browsers,
-    }
+@lru_cache(maxsize=16)
+def _some_of(table: Table) -> Select[Any]:
+    return select(table.c.id).where(any_of(table.c.id, "ids")).limit(1)

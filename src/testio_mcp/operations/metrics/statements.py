@@ -42,7 +42,7 @@ from testio_mcp.database.tables import (
 )
 from testio_mcp.domain import FAR_FUTURE
 from testio_mcp.operations import figures
-from testio_mcp.operations.lists.listing import any_of, system_with_version
+from testio_mcp.operations.lists.filters import any_of, system_with_version
 from testio_mcp.operations.metrics.definitions import DIMENSIONS, Fact
 from testio_mcp.operations.metrics.spans import spans
 from testio_mcp.rejections import UNRECOGNISED

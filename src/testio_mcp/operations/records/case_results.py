@@ -17,7 +17,7 @@ from testio_mcp.domain import RAN_IN_WORDS
 from testio_mcp.errors import NotFound
 from testio_mcp.operations.arguments import Ids, order_by
 from testio_mcp.operations.figures import RAN, pass_rate
-from testio_mcp.operations.lists.listing import any_of
+from testio_mcp.operations.lists.filters import any_of
 from testio_mcp.operations.lists.paging import Cursor, Page, as_of, decode_cursor, encode_cursor
 from testio_mcp.operations.metrics.periods import ALL_TIME, bounds, period_of, today_in
 from testio_mcp.operations.registry import operation

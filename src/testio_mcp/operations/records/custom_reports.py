@@ -23,7 +23,8 @@ from sqlalchemy import (
 from testio_mcp.database.dialect import fetch
 from testio_mcp.database.tables import Bug, BugField, Person, Product, Test, table_of
 from testio_mcp.errors import NotFound
-from testio_mcp.operations.lists.listing import Listing, Order, any_of
+from testio_mcp.operations.lists.filters import Among, Equal, Where
+from testio_mcp.operations.lists.listing import Listing, Order
 from testio_mcp.operations.lists.paging import as_of, decode_cursor, encode_cursor
 from testio_mcp.operations.metrics.periods import ALL_TIME, Period, bounds, period_of, today_in
 from testio_mcp.operations.records.report_fields import (
@@ -109,23 +110,19 @@ RECORDS = Listing(
     ),
     always=(_bug.gone_at.is_(None),),
     filters={
-        "configuration_id": _with_report(_field.configuration_id == bindparam("configuration_id")),
-        "unnamed": _with_report(bindparam("unnamed") == CONFIGURATION),
-        "product_id": _bug.product_id == bindparam("product_id"),
-        "test_ids": any_of(_bug.test_id, "test_ids"),
-        "statuses": any_of(_bug.status, "statuses"),
-        "levels": any_of(_bug.level, "levels"),
-        "end_from": _of_test(_test.sort_at >= bindparam("end_from", type_=_test.sort_at.type)),
-        "end_before": _of_test(_test.sort_at < bindparam("end_before", type_=_test.sort_at.type)),
-        "report_from": _bug.reported_at >= bindparam("report_from", type_=_bug.reported_at.type),
-        "report_before": _bug.reported_at < bindparam("report_before", type_=_bug.reported_at.type),
+        "configuration_id": Where(_with_report(_field.configuration_id == bindparam("configuration_id"))),
+        "unnamed": Where(_with_report(bindparam("unnamed") == CONFIGURATION)),
+        "product_id": Equal(_bug.product_id, exists=_product),
+        "test_ids": Among(_bug.test_id, exists=_TESTS),
+        "statuses": Among(_bug.status),
+        "levels": Among(_bug.level),
+        "end_from": Where(_of_test(_test.sort_at >= bindparam("end_from", type_=_test.sort_at.type))),
+        "end_before": Where(_of_test(_test.sort_at < bindparam("end_before", type_=_test.sort_at.type))),
+        "report_from": Where(_bug.reported_at >= bindparam("report_from", type_=_bug.reported_at.type)),
+        "report_before": Where(_bug.reported_at < bindparam("report_before", type_=_bug.reported_at.type)),
     },
-    orders={"newest": Order((_bug.id,), (int,))},
+    orders={"newest": Order((_bug.id,))},
     resources=("tests", "bugs"),
-    known={
-        "product_id": (_product, "Product", "list_products shows the ids."),
-        "test_ids": (_TESTS, "Test", "list_tests shows the ids."),
-    },
 )
 """The bugs with a custom report; its filters choose the bugs of every question here."""
 

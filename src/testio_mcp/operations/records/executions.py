@@ -1,40 +1,26 @@
 """Executions of user stories."""
 
 from datetime import date, datetime
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, Field
-from sqlalchemy import (
-    BindParameter,
-    ColumnElement,
-    Connection,
-    Select,
-    bindparam,
-    exists,
-    literal_column,
-    or_,
-    select,
-    true,
-)
 
-from testio_mcp.database.dialect import in_order
 from testio_mcp.database.tables import Execution, ExecutionDevice, Person, Product, Test, UserStory, table_of
-from testio_mcp.operations.arguments import AsList, Ids, OpenWords, ScopeOfTests, TotalOnly, order_by
+from testio_mcp.operations.arguments import OF_PRODUCT, AsList, Ids, OpenWords, ScopeOfTests, TotalOnly, order_by
 from testio_mcp.operations.figures import RAN
-from testio_mcp.operations.lists.listing import (
-    Counting,
-    Listing,
-    Order,
-    Part,
-    any_of,
-    text_among,
+from testio_mcp.operations.lists.filters import (
+    Among,
+    Contains,
+    Equal,
+    FromDay,
+    NamedPerson,
+    NoneOf,
+    ToDay,
+    When,
     texts_of_devices,
 )
-from testio_mcp.operations.lists.matching import containing, people_named
+from testio_mcp.operations.lists.listing import ListQuery, Order, list_operation
 from testio_mcp.operations.lists.paging import Cursor, Page
-from testio_mcp.operations.metrics.periods import Period, bounds
-from testio_mcp.operations.registry import operation
-from testio_mcp.settings import Settings
 
 ExecutionStatus = Literal["pending", "passed", "failed", "blocked", "cancelled", "unknown"]
 Sort = Literal["newest", "oldest"]
@@ -78,23 +64,9 @@ class ExecutionPage(Page):
     items: list[ExecutionSummary]
 
 
-_of_product = _test.product_id == bindparam("product_id")
-_with_test = in_order(_TESTS, _EXECUTIONS, _execution.test_id == _test.id)
-_all_of_product: Select[Any] = (
-    select(literal_column("1")).select_from(_with_test).where(_of_product, _execution.gone_at.is_(None))
-)
-_beside_product = frozenset({"statuses", "executed", "executed_from", "executed_before"})
-_WAYS = ("newest", "oldest", "newest gathered", "oldest gathered")
-_NEAR: BindParameter[int] = bindparam("near")
-
-
-def _near(condition: ColumnElement[bool]) -> dict[str, ColumnElement[bool]]:
-    """The filters of a walk along the ids, up to one of them."""
-    walked = exists().where(_test.id == _execution.test_id, _of_product).correlate(_EXECUTIONS)
-    return {"near": condition, "product_id": walked}
-
-
-_listing = Listing(
+@list_operation(
+    "/executions",
+    "executions list",
     table=_EXECUTIONS,
     columns=(
         _execution.id,
@@ -118,68 +90,59 @@ _listing = Listing(
         (table_of(Person), _execution.executed_by_id == _person.id),
         (_DEVICES, (_device.execution_id == _execution.id) & (_device.position == 0)),
     ),
-    always=(_execution.gone_at.is_(None),),
-    filters={
-        "product_id": _execution.test_id.in_(select(_test.id).where(_of_product)),
-        "near": true(),
-        "test_ids": any_of(_execution.test_id, "test_ids"),
-        "user_story_ids": any_of(_execution.user_story_id, "user_story_ids"),
-        "tester_ids": any_of(_execution.executed_by_id, "tester_ids"),
-        "statuses": any_of(_execution.status, "statuses"),
-        "exclude_test_ids": or_(
-            _execution.test_id.is_(None), _execution.test_id.not_in(bindparam("exclude_test_ids", expanding=True))
-        ),
-        "ran": exists().where(_test.id == _execution.test_id, _test.gone_at.is_(None), RAN).correlate(_EXECUTIONS),
-        "executed": _execution.executed_at.is_not(None),
-        "executed_from": _execution.executed_at >= bindparam("executed_from", type_=_execution.executed_at.type),
-        "executed_before": _execution.executed_at < bindparam("executed_before", type_=_execution.executed_at.type),
-    },
-    parts=(
-        Part(
-            _device.execution_id == _execution.id,
-            {name: text_among(column, name) for name, column in _texts.items()},
-        ),
-    ),
-    orders={
-        **{way: Order((_execution.id,), (int,), way.startswith("newest")) for way in _WAYS},
-        "newest near": Order((_execution.id,), (int,), instead=_near(_execution.id >= _NEAR)),
-        "oldest near": Order((_execution.id,), (int,), False, instead=_near(_execution.id <= _NEAR)),
-    },
-    counting={"product_id": Counting(_all_of_product, _beside_product | {"near"})},
+    orders={"newest": Order((_execution.id,)), "oldest": Order((_execution.id,), is_descending=False)},
     resources=("executions",),
-    near=4_000,
-    known={
-        "product_id": (table_of(Product), "Product", "list_products shows the ids."),
-        "test_ids": (_TESTS, "Test", "list_tests shows the ids."),
-        "user_story_ids": (_STORIES, "User story", "list_user_stories shows the ids."),
-    },
-)
-
-
-@operation(
-    "/executions",
-    command="executions list",
     toolset="tests",
     needs=("tests", "executions"),
     examples=({"statuses": ["failed", "blocked"]}, {"test_ids": [1]}),
     by_default=False,
 )
 def list_executions(
-    conn: Connection,
-    settings: Settings,
-    product_id: Annotated[int | None, Field(description="Only this product; list_products shows the ids.")] = None,
-    test_ids: Annotated[Ids, Field(description="Only these tests; list_tests shows the ids.")] = [],  # noqa: B006
-    user_story_ids: Annotated[Ids, Field(description="Only these user stories.")] = [],  # noqa: B006
-    exclude_test_ids: Annotated[Ids, Field(description="All but these.")] = [],  # noqa: B006
-    scope: ScopeOfTests = "all",
-    statuses: Statuses = [],  # noqa: B006
-    testers: Annotated[list[str], AsList, Field(description="Full names of testers, as list_people shows.")] = [],  # noqa: B006
-    device: Annotated[str | None, Field(description="Part of the device's name.")] = None,
-    device_category: Annotated[str | None, Field(description="Part of it, such as phone.")] = None,
-    operating_system: Annotated[str | None, Field(description="Part of it: ios, Windows 11.")] = None,
-    browser: Annotated[str | None, Field(description="Part of its name.")] = None,
-    executed_from: Annotated[date | None, Field(description="Run on or after this day.")] = None,
-    executed_to: Annotated[date | None, Field(description="Run on or before this day.")] = None,
+    query: ListQuery,
+    product_id: Annotated[
+        int | None, Equal(_test.product_id, of=_test.id, exists=table_of(Product)), OF_PRODUCT
+    ] = None,
+    test_ids: Annotated[
+        Ids,
+        Among(_execution.test_id, exists=_TESTS),
+        Field(description="Only these tests; list_tests shows the ids."),
+    ] = [],  # noqa: B006
+    user_story_ids: Annotated[
+        Ids, Among(_execution.user_story_id, exists=_STORIES), Field(description="Only these user stories.")
+    ] = [],  # noqa: B006
+    exclude_test_ids: Annotated[Ids, NoneOf(_execution.test_id), Field(description="All but these.")] = [],  # noqa: B006
+    scope: Annotated[ScopeOfTests, When({"ran": RAN & _test.gone_at.is_(None)}, of=_test.id)] = "all",
+    statuses: Annotated[Statuses, Among(_execution.status)] = [],  # noqa: B006
+    testers: Annotated[
+        list[str],
+        AsList,
+        NamedPerson(_execution.executed_by_id),
+        Field(description="Full names of testers, as list_people shows."),
+    ] = [],  # noqa: B006
+    device: Annotated[
+        str | None,
+        Contains(_texts["device"], of=_device.execution_id),
+        Field(description="Part of the device's name."),
+    ] = None,
+    device_category: Annotated[
+        str | None,
+        Contains(_texts["device_category"], of=_device.execution_id),
+        Field(description="Part of it, such as phone."),
+    ] = None,
+    operating_system: Annotated[
+        str | None,
+        Contains(_texts["operating_system"], of=_device.execution_id),
+        Field(description="Part of it: ios, Windows 11."),
+    ] = None,
+    browser: Annotated[
+        str | None, Contains(_texts["browser"], of=_device.execution_id), Field(description="Part of its name.")
+    ] = None,
+    executed_from: Annotated[
+        date | None, FromDay(_execution.executed_at), Field(description="Run on or after this day.")
+    ] = None,
+    executed_to: Annotated[
+        date | None, ToDay(_execution.executed_at), Field(description="Run on or before this day.")
+    ] = None,
     sort: Annotated[
         Sort, order_by(id=("newest", "oldest")), Field(description="newest or oldest id first.")
     ] = "newest",
@@ -191,26 +154,4 @@ def list_executions(
 
     execution_matrix adds them up by story and device, environment or test.
     """
-    begins, ends = bounds(Period(executed_from, executed_to), settings.zone)
-    given = {
-        "product_id": product_id,
-        "test_ids": test_ids,
-        "user_story_ids": user_story_ids,
-        "exclude_test_ids": exclude_test_ids,
-        "ran": scope == "ran" or None,
-        "statuses": statuses,
-        "tester_ids": people_named(conn, testers),
-        "device": containing(conn, device, _texts["device"]),
-        "device_category": containing(conn, device_category, _texts["device_category"]),
-        "operating_system": containing(conn, operating_system, _texts["operating_system"]),
-        "browser": containing(conn, browser, _texts["browser"]),
-        "executed": executed_from is not None or executed_to is not None or None,
-        "executed_from": begins,
-        "executed_before": ends,
-    }
-    asked = {name for name, value in given.items() if value not in (None, [])}
-    is_walked = product_id is not None and asked - {"product_id"} <= _beside_product
-    if total_only:
-        return ExecutionPage.model_validate(_listing.page(conn, given, order=sort, total_only=True))
-    paged = _listing.nearest_page if is_walked else _listing.page
-    return ExecutionPage.model_validate(paged(conn, given, order=sort, cursor=cursor, limit=limit))
+    return ExecutionPage.model_validate(query.page())

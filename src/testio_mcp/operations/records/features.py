@@ -22,18 +22,25 @@ from testio_mcp.database.tables import (
     table_of,
 )
 from testio_mcp.domain import OPEN_IN_WORDS, RAN_IN_WORDS
-from testio_mcp.operations.arguments import AsList, Ids, OtherName, TotalOnly, order_by
+from testio_mcp.operations.arguments import OF_PRODUCT, AsList, Ids, OtherName, TotalOnly, order_by
 from testio_mcp.operations.figures import RAN, count_present
-from testio_mcp.operations.lists.listing import Listing, Order, system_with_version, text_among
-from testio_mcp.operations.lists.matching import containing
+from testio_mcp.operations.lists.filters import (
+    Among,
+    Contains,
+    Equal,
+    Where,
+    containing,
+    holds,
+    system_with_version,
+    text_among,
+)
+from testio_mcp.operations.lists.listing import ListQuery, Order, list_operation
 from testio_mcp.operations.lists.paging import Cursor, Page
 from testio_mcp.operations.metrics.engine import measure
 from testio_mcp.operations.metrics.periods import ALL_TIME, period_of, today_in
 from testio_mcp.operations.metrics.questions import Question
 from testio_mcp.operations.metrics.reading import question_of
-from testio_mcp.operations.registry import operation
 from testio_mcp.operations.reports.cells import RESULTS
-from testio_mcp.settings import Settings
 
 Sort = Literal["title", "newest"]
 
@@ -89,8 +96,8 @@ class UserStoryPage(Page):
 
 def _orders(columns: Any) -> dict[str, Order]:
     return {
-        "title": Order((columns.title, columns.id), (str, int), is_descending=False),
-        "newest": Order((columns.id,), (int,)),
+        "title": Order((columns.title, columns.id), is_descending=False),
+        "newest": Order((columns.id,)),
     }
 
 
@@ -116,7 +123,19 @@ _bug_on = exists().where(
     _bug_device.bug_id == _bug.id,
     text_among(_bug_system, "untested_on"),
 )
-_features = Listing(
+
+
+def _runs_of(*conditions: ColumnElement[bool]) -> ScalarSelect[int]:
+    """How many executions a user story has."""
+    return count_present(_EXECUTIONS, _execution.user_story_id == _story.id, *conditions)
+
+
+_was_executed = exists().where(_execution.user_story_id == _story.id, _execution.gone_at.is_(None))
+
+
+@list_operation(
+    "/features",
+    "features list",
     table=_FEATURES,
     columns=(
         _feature.id,
@@ -129,78 +148,30 @@ _features = Listing(
         _is_tested.label("tested"),
     ),
     joins=((_PRODUCTS, _feature.product_id == _product.id),),
-    always=(_feature.gone_at.is_(None),),
-    filters={
-        "product_id": _feature.product_id == bindparam("product_id"),
-        "text": text_among(_feature.title, "text"),
-        "tested": _is_tested,
-        "untested": ~_is_tested,
-        "product_ids": among(_feature.product_id, bindparam("product_ids", type_=Text)),
-        "tested_ids": among(_feature.id, bindparam("tested_ids", type_=Text)),
-        "untested_ids": ~among(_feature.id, bindparam("untested_ids", type_=Text)),
-        "untested_on": ~(_ran_on | _bug_on),
-    },
     orders=_orders(_feature),
-    resources=("features", "tests", "bugs"),
-    known={"product_id": (_PRODUCTS, "Product", "list_products shows the ids.")},
-)
-
-
-def _runs_of(*conditions: ColumnElement[bool]) -> ScalarSelect[int]:
-    """How many executions a user story has."""
-    return count_present(_EXECUTIONS, _execution.user_story_id == _story.id, *conditions)
-
-
-_was_executed = exists().where(_execution.user_story_id == _story.id, _execution.gone_at.is_(None))
-_stories = Listing(
-    table=_STORIES,
-    columns=(
-        _story.id,
-        _story.title,
-        _story.feature_id,
-        _feature.title.label("feature"),
-        _story.product_id,
-        _product.name.label("product"),
-        _runs_of().label("executions"),
-        *(_runs_of(_execution.status == word).label(word) for word in ("passed", "failed", "blocked")),
-    ),
-    joins=((_PRODUCTS, _story.product_id == _product.id), (_FEATURES, _story.feature_id == _feature.id)),
-    always=(_story.gone_at.is_(None),),
     filters={
-        "product_id": _story.product_id == bindparam("product_id"),
-        "feature_ids": _story.feature_id.in_(bindparam("feature_ids", expanding=True)),
-        "text": text_among(_story.title, "text"),
-        "executed": _was_executed,
-        "unexecuted": ~_was_executed,
+        "product_ids": Where(among(_feature.product_id, bindparam("product_ids", type_=Text))),
+        "tested_ids": Where(among(_feature.id, bindparam("tested_ids", type_=Text))),
+        "untested_ids": Where(~among(_feature.id, bindparam("untested_ids", type_=Text))),
     },
-    orders=_orders(_story),
-    resources=("features", "executions"),
-    known={
-        "product_id": (_PRODUCTS, "Product", "list_products shows the ids."),
-        "feature_ids": (_FEATURES, "Feature", "list_features shows the ids."),
-    },
-)
-
-
-@operation(
-    "/features",
-    command="features list",
     toolset="catalog",
     needs=("features", "tests", "bugs"),
     examples=({"product_id": 1}, {"tested": False}, {"untested_on": "ios"}),
 )
 def list_features(
-    conn: Connection,
-    settings: Settings,
-    product_id: Annotated[int | None, Field(description="Only this product; list_products shows the ids.")] = None,
-    text: Annotated[str | None, Field(description="Part of the title.")] = None,
-    tested: Annotated[bool | None, Field(description="false: no test of period, filters, test_ids had it.")] = None,
+    query: ListQuery,
+    product_id: Annotated[int | None, Equal(_feature.product_id, exists=_PRODUCTS), OF_PRODUCT] = None,
+    text: Annotated[str | None, Contains(_feature.title), Field(description="Part of the title.")] = None,
+    tested: Annotated[
+        bool | None, holds(_is_tested), Field(description="false: no test of period, filters, test_ids had it.")
+    ] = None,
     period: Annotated[str, Field(description="As in query_metrics.")] = "",
     filters: Annotated[list[str], AsList, Field(description="As in query_metrics.")] = [],  # noqa: B006
     test_ids: Annotated[Ids, Field(description="Only these tests.")] = [],  # noqa: B006
     exclude_test_ids: Annotated[Ids, Field(description="All but these.")] = [],  # noqa: B006
     untested_on: Annotated[
         str | None,
+        Where(~(_ran_on | _bug_on), lambda call, text: containing(call.conn, text, _run_system, _bug_system)),
         Field(description="Part of a system (ios): never run nor found broken on it."),
     ] = None,
     sort: Annotated[
@@ -214,7 +185,7 @@ def list_features(
 
     list_bugs and list_tests take the ids as feature_ids.
     """
-    scope = None
+    conn, settings, scope = query.conn, query.settings, None
     if period or filters or test_ids or exclude_test_ids:
         question = question_of(
             conn,
@@ -229,13 +200,7 @@ def list_features(
             exclude_test_ids=exclude_test_ids,
         )
         scope = _find_tested(conn, question)
-    given = {
-        "product_id": product_id,
-        "text": containing(conn, text, _feature.title),
-        "untested_on": containing(conn, untested_on, _run_system, _bug_system),
-        **_by_tests(tested, scope),
-    }
-    page = _features.page(conn, given, order=sort, cursor=cursor, limit=limit, total_only=total_only)
+    page = query.page(**_by_tests(tested, scope))
     if scope:
         for item in page["items"]:
             item["tested"] = item["id"] in scope.features
@@ -257,28 +222,48 @@ def _find_tested(conn: Connection, question: Question) -> _Scope:
 
 
 def _by_tests(tested: bool | None, scope: _Scope | None) -> dict[str, Any]:
-    """The filters for features that were tested, or were not: by any test, or in a scope."""
-    name = {True: "tested", False: "untested", None: ""}[tested]
+    """The filters for features that were tested in a scope, or were not, in place of those by any test."""
     if scope is None:
-        return {name: True} if name else {}
-    given = {f"{name}_ids": json.dumps(sorted(key for key in scope.features if isinstance(key, int)))} if name else {}
-    return given | ({"product_ids": json.dumps(list(scope.products))} if scope.products else {})
+        return {}
+    name = {True: "tested_ids", False: "untested_ids", None: ""}[tested]
+    ids = json.dumps(sorted(key for key in scope.features if isinstance(key, int)))
+    products = {"product_ids": json.dumps(list(scope.products))} if scope.products else {}
+    return {"tested": None} | ({name: ids} if name else {}) | products
 
 
-@operation(
+@list_operation(
     "/user-stories",
-    command="stories list",
+    "stories list",
+    table=_STORIES,
+    columns=(
+        _story.id,
+        _story.title,
+        _story.feature_id,
+        _feature.title.label("feature"),
+        _story.product_id,
+        _product.name.label("product"),
+        _runs_of().label("executions"),
+        *(_runs_of(_execution.status == word).label(word) for word in ("passed", "failed", "blocked")),
+    ),
+    joins=((_PRODUCTS, _story.product_id == _product.id), (_FEATURES, _story.feature_id == _feature.id)),
+    orders=_orders(_story),
     toolset="catalog",
     needs=("features", "executions"),
     examples=({"product_id": 1},),
     by_default=False,
 )
 def list_user_stories(
-    conn: Connection,
-    product_id: Annotated[int | None, Field(description="Only this product; list_products shows the ids.")] = None,
-    feature_ids: Annotated[Ids, Field(description="Only these features; list_features shows the ids.")] = [],  # noqa: B006
-    text: Annotated[str | None, Field(description="Part of the title.")] = None,
-    executed: Annotated[bool | None, Field(description="false: only those that were never executed.")] = None,
+    query: ListQuery,
+    product_id: Annotated[int | None, Equal(_story.product_id, exists=_PRODUCTS), OF_PRODUCT] = None,
+    feature_ids: Annotated[
+        Ids,
+        Among(_story.feature_id, exists=_FEATURES),
+        Field(description="Only these features; list_features shows the ids."),
+    ] = [],  # noqa: B006
+    text: Annotated[str | None, Contains(_story.title), Field(description="Part of the title.")] = None,
+    executed: Annotated[
+        bool | None, holds(_was_executed), Field(description="false: only those that were never executed.")
+    ] = None,
     sort: Annotated[
         Sort, order_by(id=("newest", "id")), Field(description="By title, or newest id first.")
     ] = "title",
@@ -290,13 +275,4 @@ def list_user_stories(
 
     execution_matrix shows the same by device, environment or test.
     """
-    given = {
-        "product_id": product_id,
-        "feature_ids": feature_ids,
-        "text": containing(conn, text, _story.title),
-        "executed": executed or None,
-        "unexecuted": True if executed is False else None,
-    }
-    return UserStoryPage.model_validate(
-        _stories.page(conn, given, order=sort, cursor=cursor, limit=limit, total_only=total_only)
-    )
+    return UserStoryPage.model_validate(query.page())

@@ -5,12 +5,13 @@ from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, Field
-from sqlalchemy import Connection, Text, bindparam, exists, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
-from testio_mcp.database.dialect import among, fetch, fetch_records
+from testio_mcp.database.dialect import fetch, fetch_records
 from testio_mcp.database.tables import Bug, Feature, Person, Product, Test, TestFeature, table_of
-from testio_mcp.domain import FAR_FUTURE, OPEN_IN_WORDS, TestingType, TestStatus, is_past_end
+from testio_mcp.domain import OPEN_IN_WORDS, TestingType, TestStatus, is_past_end
 from testio_mcp.operations.arguments import (
+    OF_PRODUCT,
     ON_REQUEST,
     AsList,
     Fields,
@@ -21,17 +22,15 @@ from testio_mcp.operations.arguments import (
     order_by,
 )
 from testio_mcp.operations.figures import RAN, read_timestamp
-from testio_mcp.operations.lists.listing import COUNTED, Counting, Listing, Order, any_of
-from testio_mcp.operations.lists.matching import people_named
+from testio_mcp.operations.lists.filters import Among, Equal, FromDay, NamedPerson, NoneOf, ToDay, When, any_of
+from testio_mcp.operations.lists.listing import ListQuery, Order, list_operation
 from testio_mcp.operations.lists.paging import Cursor, Page
-from testio_mcp.operations.metrics.periods import Period, bounds
-from testio_mcp.operations.registry import operation
-from testio_mcp.operations.work.search import matching_ids
-from testio_mcp.settings import Settings
+from testio_mcp.operations.work.search import HasWords
 
 Sort = Literal["newest", "oldest"]
 
-_test, _bug, _product = table_of(Test).c, table_of(Bug).c, table_of(Product).c
+_TESTS, _PRODUCTS = table_of(Test), table_of(Product)
+_test, _bug, _product = _TESTS.c, table_of(Bug).c, _PRODUCTS.c
 _feature, _person = table_of(TestFeature).c, table_of(Person).c
 TestStatuses = Annotated[
     list[str],
@@ -111,25 +110,13 @@ _bug_counts = (
     .where(_bug.test_id.in_(bindparam("test_ids", expanding=True)), _bug.gone_at.is_(None))
     .group_by(_bug.test_id)
 )
-_gone = select(_test.id).where(_test.gone_at.is_not(None))
-# Counted in the index of the copies of features alone; few tests are gone, and they have an index of their own.
-_with_features = (
-    select(_feature.test_id)
-    .where(_feature.feature_id.in_(bindparam("feature_ids", expanding=True)), _feature.test_id.not_in(_gone))
-    .distinct()
-)
-_few_with_features = (
-    select(_feature.test_id)
-    .where(_feature.feature_id.in_(bindparam("feature_ids", expanding=True)))
-    .limit(COUNTED + 1)
-)
-_gathered = {
-    "feature_ids": _test.id.in_(
-        select(_feature.test_id).where(_feature.feature_id.in_(bindparam("feature_ids", expanding=True)))
-    ),
-}
-_listing = Listing(
-    table=table_of(Test),
+_ALONG = frozenset({"product_id", "end_from", "end_to"})
+
+
+@list_operation(
+    "/tests",
+    "tests list",
+    table=_TESTS,
     columns=(
         _test.id,
         _test.title,
@@ -140,73 +127,37 @@ _listing = Listing(
         _test.start_at,
         _test.end_at,
     ),
-    joins=((table_of(Product), _test.product_id == _product.id),),
-    always=(_test.gone_at.is_(None),),
-    filters={
-        "product_id": _test.product_id == bindparam("product_id"),
-        "statuses": _test.status.in_(bindparam("statuses", expanding=True)),
-        "types": _test.testing_type.in_(bindparam("types", expanding=True)),
-        "feature_ids": exists().where(
-            _feature.test_id == _test.id, _feature.feature_id.in_(bindparam("feature_ids", expanding=True))
-        ),
-        "contacts": any_of(_test.created_by_id, "contacts"),
-        "test_ids": any_of(_test.id, "test_ids"),
-        "exclude_test_ids": _test.id.not_in(bindparam("exclude_test_ids", expanding=True)),
-        "ran": RAN,
-        "text": among(_test.id, bindparam("text", type_=Text)),
-        "test_environment_id": _test.test_environment_id == bindparam("test_environment_id"),
-        "end_from": _test.sort_at >= bindparam("end_from", type_=_test.sort_at.type),
-        "end_before": _test.sort_at < bindparam("end_before", type_=_test.sort_at.type),
-    },
-    counted=_gathered,
+    joins=((_PRODUCTS, _test.product_id == _product.id),),
     orders={
-        "newest": Order((_test.sort_at, _test.id), (datetime, int), above="end_from", below="end_before"),
-        "oldest": Order((_test.sort_at, _test.id), (datetime, int), False, above="end_from", below="end_before"),
-        **{
-            f"{sort} gathered": Order(
-                (_test.sort_at, _test.id),
-                (datetime, int),
-                sort == "newest",
-                above="end_from",
-                below="end_before",
-                instead=_gathered,
-            )
-            for sort in get_args(Sort)
-        },
+        "newest": Order((_test.sort_at, _test.id), along=_ALONG),
+        "oldest": Order((_test.sort_at, _test.id), is_descending=False, along=_ALONG),
     },
-    counting={"feature_ids": Counting(_with_features)},
-    resources=("tests", "bugs"),
-    split={"statuses": _test.status, "contacts": _test.created_by_id},
-    known={
-        "product_id": (table_of(Product), "Product", "list_products shows the ids."),
-        "test_ids": (table_of(Test), "Test", "list_tests shows the ids."),
-        "feature_ids": (table_of(Feature), "Feature", "list_features shows the ids."),
-    },
-)
-
-
-@operation(
-    "/tests",
-    command="tests list",
     toolset="tests",
     needs=("tests", "bugs"),
     examples=({"statuses": ["running"]}, {"product_id": 1}),
 )
 def list_tests(
-    conn: Connection,
-    settings: Settings,
-    product_id: Annotated[int | None, Field(description="Only this product; list_products shows the ids.")] = None,
-    test_ids: Annotated[Ids, Field(description="Only these tests.")] = [],  # noqa: B006 - never changed
-    exclude_test_ids: Annotated[Ids, Field(description="All but these.")] = [],  # noqa: B006
-    scope: ScopeOfTests = "all",
-    statuses: TestStatuses = [],  # noqa: B006
-    testing_types: TestingTypes = [],  # noqa: B006
-    end_from: Annotated[date | None, Field(description="First day of the test end.")] = None,
-    end_to: Annotated[date | None, Field(description="Last day of the test end.")] = None,
-    feature_ids: Annotated[Ids, Field(description="Only tests of these features; list_features shows the ids.")] = [],  # noqa: B006
-    contacts: Annotated[list[str], AsList, Field(description="Full names of creators.")] = [],  # noqa: B006
-    test_environment_id: Annotated[int | None, Field(description="Only tests on this environment.")] = None,
-    text: Annotated[str | None, Field(description="Words that all occur.")] = None,
+    query: ListQuery,
+    product_id: Annotated[int | None, Equal(_test.product_id, exists=_PRODUCTS), OF_PRODUCT] = None,
+    test_ids: Annotated[Ids, Among(_test.id, exists=_TESTS), Field(description="Only these tests.")] = [],  # noqa: B006 - never changed
+    exclude_test_ids: Annotated[Ids, NoneOf(_test.id), Field(description="All but these.")] = [],  # noqa: B006
+    scope: Annotated[ScopeOfTests, When({"ran": RAN})] = "all",
+    statuses: Annotated[TestStatuses, Among(_test.status)] = [],  # noqa: B006
+    testing_types: Annotated[TestingTypes, Among(_test.testing_type)] = [],  # noqa: B006
+    end_from: Annotated[date | None, FromDay(_test.sort_at), Field(description="First day of the test end.")] = None,
+    end_to: Annotated[date | None, ToDay(_test.sort_at), Field(description="Last day of the test end.")] = None,
+    feature_ids: Annotated[
+        Ids,
+        Among(_feature.feature_id, of=_feature.test_id, exists=table_of(Feature)),
+        Field(description="Only tests of these features; list_features shows the ids."),
+    ] = [],  # noqa: B006
+    contacts: Annotated[
+        list[str], AsList, NamedPerson(_test.created_by_id), Field(description="Full names of creators.")
+    ] = [],  # noqa: B006
+    test_environment_id: Annotated[
+        int | None, Equal(_test.test_environment_id), Field(description="Only tests on this environment.")
+    ] = None,
+    text: Annotated[str | None, HasWords("test", _test.id), Field(description="Words that all occur.")] = None,
     sort: Annotated[
         Sort, order_by(end_at=("newest", "oldest")), Field(description="newest or oldest end first.")
     ] = "newest",
@@ -219,33 +170,14 @@ def list_tests(
 
     Tests without an end (drafts) count as newest; a date leaves them out.
     """
-    begins, ends = bounds(Period(end_from, end_to), settings.zone)
-    given = {
-        "product_id": product_id,
-        "test_ids": test_ids,
-        "exclude_test_ids": exclude_test_ids,
-        "ran": scope == "ran" or None,
-        "statuses": statuses,
-        "types": testing_types,
-        "feature_ids": feature_ids,
-        "contacts": people_named(conn, contacts),
-        "test_environment_id": test_environment_id,
-        "text": matching_ids(conn, "test", text, product_id),
-        "end_from": begins,
-        "end_before": ends or (FAR_FUTURE if end_from or end_to else None),
-    }
-    order: str = sort
-    # A walk along all tests would look for those of a rare feature in vain.
-    if feature_ids and len(fetch(conn, _few_with_features, {"feature_ids": feature_ids})) <= COUNTED:
-        order = f"{sort} gathered"
-    page = _listing.page(conn, given, order=order, cursor=cursor, limit=limit, total_only=total_only)
+    page = query.page()
     ids = [item["id"] for item in page["items"]]
-    counts = count_bugs(conn, ids) if ids else {}
+    counts = count_bugs(query.conn, ids) if ids else {}
     for item in page["items"]:
         item["bugs"] = counts.get(item["id"], {})
         item["is_past_end"] = past_end(item)
     if ids and _REQUESTED & {*fields}:
-        _add_requested(conn, page["items"], ids)
+        _add_requested(query.conn, page["items"], ids)
     return TestPage.model_validate(page)
 
 

@@ -37,7 +37,8 @@ from testio_mcp.database.tables import (
 from testio_mcp.domain import RAN_IN_WORDS, story_coverage
 from testio_mcp.errors import BadInput, NotFound
 from testio_mcp.operations.figures import RAN, pass_rate, read_timestamp
-from testio_mcp.operations.lists.listing import Listing, Order, any_of
+from testio_mcp.operations.lists.filters import Equal, Where, any_of
+from testio_mcp.operations.lists.listing import Listing, Order
 from testio_mcp.operations.lists.paging import Cursor, Page
 from testio_mcp.operations.metrics.periods import Period, bounds
 from testio_mcp.operations.registry import operation
@@ -164,20 +165,18 @@ def _stories(scope: _Scope) -> Listing:
         joins=((table_of(Feature), _story.feature_id == _feature.id),),
         always=(_story.gone_at.is_(None), *([_story.id.in_(in_test)] if scope.of_test else [])),
         filters={
-            "product_id": _story.product_id == _PRODUCT,
-            "feature_id": _story.feature_id == bindparam("feature_id"),
-            "problems": or_(
-                runs.where(_run.status.in_(["failed", "blocked"])),
-                bad.where(_result.execution_status.in_(["failed", "blocked"])),
+            "product_id": Equal(_story.product_id, exists=table_of(Product)),
+            "feature_id": Equal(_story.feature_id, exists=table_of(Feature)),
+            "problems": Where(
+                or_(
+                    runs.where(_run.status.in_(["failed", "blocked"])),
+                    bad.where(_result.execution_status.in_(["failed", "blocked"])),
+                )
             ),
-            "untested": ~runs.where(_run.status.in_(RESULTS)),
+            "untested": Where(~runs.where(_run.status.in_(RESULTS))),
         },
-        orders={"feature": Order((_story.feature_id, _story.id), (int, int), False)},
+        orders={"feature": Order((_story.feature_id, _story.id), is_descending=False)},
         resources=("features", "tests", "executions"),
-        known={
-            "product_id": (table_of(Product), "Product", "list_products shows the ids."),
-            "feature_id": (table_of(Feature), "Feature", "list_features shows the ids."),
-        },
     )
 
 

@@ -14,7 +14,7 @@ from testio_mcp.database.dialect import fetch
 from testio_mcp.database.tables import Bug, Checkpoint, DeadLetter, Execution, Test, UserStory, table_of
 from testio_mcp.domain import AWAITING, FAR_FUTURE, latest_end_due
 from testio_mcp.operations import figures
-from testio_mcp.operations.lists.listing import any_of
+from testio_mcp.operations.lists.filters import any_of
 from testio_mcp.operations.lists.paging import as_of
 from testio_mcp.operations.metrics.definitions import Value
 from testio_mcp.operations.metrics.engine import measure

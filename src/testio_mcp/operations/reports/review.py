@@ -11,7 +11,7 @@ from testio_mcp.database.dialect import fetch_records
 from testio_mcp.database.tables import Bug, Test, table_of
 from testio_mcp.domain import AWAITING, FAR_FUTURE, auto_accept_at
 from testio_mcp.operations import figures
-from testio_mcp.operations.lists.listing import any_of
+from testio_mcp.operations.lists.filters import any_of
 from testio_mcp.operations.metrics.definitions import Value
 from testio_mcp.operations.reports.scope import Asked, split_table
 from testio_mcp.reports.links import Link

@@ -26,7 +26,7 @@ from testio_mcp.database.tables import Bug, ChangeLog, Product, Reader, Test, ta
 from testio_mcp.domain import AWAITING, BugKind, Level, auto_accept_at, format_share, latest_end_due
 from testio_mcp.errors import BadInput
 from testio_mcp.operations.arguments import explain
-from testio_mcp.operations.lists.listing import any_of
+from testio_mcp.operations.lists.filters import any_of
 from testio_mcp.operations.lists.paging import as_of
 from testio_mcp.operations.metrics.definitions import METRICS, Value, metric
 from testio_mcp.operations.metrics.engine import measure

@@ -3,14 +3,15 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
 from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, Field
-from sqlalchemy import Connection, Select, bindparam, func, null, select
+from sqlalchemy import ColumnElement, Connection, Select, Text, bindparam, func, null, select
 
-from testio_mcp.database.dialect import fetch, fetch_records
+from testio_mcp.database.dialect import among, fetch, fetch_records
 from testio_mcp.database.search import KINDS, SOURCES, Kind
 from testio_mcp.database.search_query import Query, Term, read_query
 from testio_mcp.database.search_read import Among, Hit, find, find_ids
@@ -18,6 +19,7 @@ from testio_mcp.database.tables import Product, table_of
 from testio_mcp.database.words import is_unspaced, words_of
 from testio_mcp.errors import NotFound
 from testio_mcp.operations.arguments import AsList
+from testio_mcp.operations.lists.filters import Call, Filter
 from testio_mcp.operations.lists.paging import Cursor, Page, as_of, decode_cursor, encode_cursor
 from testio_mcp.operations.metrics.periods import Period, bounds
 from testio_mcp.operations.registry import operation
@@ -88,10 +90,10 @@ def search(
     list_bugs and list_tests filter by what a record is. Of very common words only the newest 1,000 hits are ranked.
     """
     asked = read_query(query, raw=raw)
-    among = Among(product_id, *bounds(Period(date_from, date_to), settings.zone))
+    within = Among(product_id, *bounds(Period(date_from, date_to), settings.zone))
     dated = date_from is not None or date_to is not None
     chosen = [kind for kind in KINDS if kind in (kinds or KINDS) and (SOURCES[kind].at or not dated)]
-    found = [find(conn, kind, asked, among, SCORED) for kind in chosen]
+    found = [find(conn, kind, asked, within, SCORED) for kind in chosen]
     ranked = rank(asked, [hit for some in found for hit in some.hits])
     after = _after(ranked, cursor)
     page = ranked[after : after + limit]
@@ -124,6 +126,22 @@ def matching_ids(conn: Connection, kind: Kind, text: str | None, product_id: int
     if text is None:
         return None
     return json.dumps([key for part in matching(conn, kind, text, product_id) for key in json.loads(part)])
+
+
+@dataclass(frozen=True, eq=False)
+class HasWords(Filter):
+    """The filter of a list for the records in which all words of a text occur."""
+
+    kind: Kind
+    column: ColumnElement[int]
+
+    def bind(self, call: Call, value: str) -> str | None:
+        """The ids of these records."""
+        return matching_ids(call.conn, self.kind, value, call.arguments.get("product_id"))
+
+    def condition(self, name: str, variant: str) -> ColumnElement[bool]:
+        """Whether a record is one of them."""
+        return among(self.column, bindparam(name, type_=Text))
 
 
 _about = select(

@@ -24,8 +24,8 @@ from testio_mcp.database.tables import (
 from testio_mcp.domain import AWAITING, BugKind, Level, auto_accept_at, latest_end_due
 from testio_mcp.operations.arguments import AsList, Ids, OtherName, ScopeOfTests, TotalOnly
 from testio_mcp.operations.figures import RAN, read_timestamp
-from testio_mcp.operations.lists.listing import COUNTED, Listing, Order, any_of
-from testio_mcp.operations.lists.matching import people_named
+from testio_mcp.operations.lists.filters import Among, Equal, NoneOf, Where, any_of, people_named
+from testio_mcp.operations.lists.listing import COUNTED, Listing, Order
 from testio_mcp.operations.lists.paging import Cursor, Page
 from testio_mcp.operations.metrics.periods import Period, bounds
 from testio_mcp.operations.registry import operation
@@ -178,32 +178,28 @@ _listing = Listing(
     ),
     always=(_bug.status.in_(_awaiting), _bug.gone_at.is_(None)),
     filters={
-        "statuses": any_of(_bug.status, "statuses"),
-        "product_id": _bug.product_id == bindparam("product_id"),
-        "levels": any_of(_bug.level, "levels"),
-        "kinds": any_of(_bug.kind, "kinds"),
-        "reporter_ids": any_of(_bug.author_id, "reporter_ids"),
-        "test_ids": any_of(_bug.test_id, "test_ids"),
-        "exclude_test_ids": _bug.test_id.not_in(bindparam("exclude_test_ids", expanding=True)),
-        "ran": RAN & _test.gone_at.is_(None),
+        "statuses": Among(_bug.status),
+        "product_id": Equal(_bug.product_id, exists=_products),
+        "levels": Among(_bug.level),
+        "kinds": Among(_bug.kind),
+        "reporter_ids": Among(_bug.author_id),
+        "test_ids": Among(_bug.test_id, exists=_tests),
+        "exclude_test_ids": NoneOf(_bug.test_id),
+        "ran": Where(RAN & _test.gone_at.is_(None)),
         # A test without an end has one in the far future here.
-        "ended": _test.end_at.is_not(None),
-        "ended_by": _test.sort_at <= _bind_moment("ended_by"),
-        "end_from": _test.sort_at >= _bind_moment("end_from"),
-        "end_before": _test.sort_at < _bind_moment("end_before"),
-        "overdue_before": _test.sort_at < _bind_moment("overdue_before"),
-        "not_overdue_from": _test.sort_at >= _bind_moment("not_overdue_from"),
+        "ended": Where(_test.end_at.is_not(None)),
+        "ended_by": Where(_test.sort_at <= _bind_moment("ended_by")),
+        "end_from": Where(_test.sort_at >= _bind_moment("end_from")),
+        "end_before": Where(_test.sort_at < _bind_moment("end_before")),
+        "overdue_before": Where(_test.sort_at < _bind_moment("overdue_before")),
+        "not_overdue_from": Where(_test.sort_at >= _bind_moment("not_overdue_from")),
     },
     # The less time is left, the earlier the test ended; tests that still run end later than those that have ended.
     orders={
-        "urgency": Order((_rank, _test.sort_at, _bug.id), (int, datetime, int), False, _waiting),
-        "due": Order((_test.sort_at, _rank, _bug.id), (datetime, int, int), False, _waiting),
+        "urgency": Order((_rank, _test.sort_at, _bug.id), is_descending=False, source=_waiting),
+        "due": Order((_test.sort_at, _rank, _bug.id), is_descending=False, source=_waiting),
     },
     resources=("tests", "bugs"),
-    known={
-        "product_id": (_products, "Product", "list_products shows the ids."),
-        "test_ids": (_tests, "Test", "list_tests shows the ids."),
-    },
 )
 _written = _persons.c.name.label("author"), _comment.created_at.label("at")
 _latest = (
