@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Generator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 from unittest.mock import AsyncMock
@@ -47,8 +48,20 @@ class SettingsFor(Protocol):
         """Settings made of `overrides` and the defaults of the tests."""
 
 
+BEGAN_AT = datetime.fromisoformat(os.environ.setdefault("PYTEST_BEGAN_AT", datetime.now(UTC).isoformat()))
+"""The same in all processes of a run: those of xdist inherit it."""
+
 # A job that a shell starts in the background ignores SIGINT, and every program that it starts would, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the processes of a run share what only one of them has to make."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,12 +11,12 @@ from testio_mcp.app import App
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.operations.registry import operations
 from testio_sandbox import World, serve_sandbox
-from tests.conftest import SettingsFor
+from tests.conftest import BEGAN_AT, SettingsFor
 from tests.support.copies import CopiedAccount
 from tests.support.hasty import hasty_client
 from tests.sync.conftest import Account
 
-NOW = datetime.now(UTC)
+NOW = BEGAN_AT
 """The present of the accounts, so that the same one can be copied once for many tests."""
 
 
@@ -28,12 +28,12 @@ def world() -> World:
 
 @pytest.fixture
 async def account(
-    world: World, store: PersistentCache, settings_for: SettingsFor, canary: str
+    world: World, store: PersistentCache, settings_for: SettingsFor, canary: str, run_folder: Path
 ) -> AsyncIterator[Account]:
     """A sandbox that serves `world`, and an app on an empty store, on each database in turn."""
     async with AsyncExitStack() as closing, serve_sandbox(world, token=canary) as sandbox:
         settings = settings_for(customer_api_base_url=sandbox.url)
-        yield CopiedAccount(world, sandbox, App(settings, store, closing, client=hasty_client))
+        yield CopiedAccount(world, sandbox, App(settings, store, closing, client=hasty_client), run_folder)
         await closing.aclose()
 
 

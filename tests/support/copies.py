@@ -1,15 +1,18 @@
-"""Synced stores to start from: an account that is asked about many times is copied over HTTP once per test process.
+"""Synced stores to start from: an account that is asked about many times is copied over HTTP once per test run.
 
 What a test gets is a real store with what a real sync of this very account left in it.
 """
 
+import hashlib
 import io
+import pickle
 import sqlite3
-import tempfile
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.sync.engine import SyncSummary
@@ -19,61 +22,49 @@ from tests.sync.conftest import Account
 
 _SEQUENCES = "SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = $1 AND last_value IS NOT NULL"
 _TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = $1 AND tablename <> 'alembic_version'"
-_copies: dict[Any, "_Copy"] = {}
-_folder = tempfile.TemporaryDirectory(prefix="testio-copies-")
 
 
-@dataclass(frozen=True)
-class _Copy:
-    """The contents of a store: a SQLite file, or the rows of each table and the state of the sequences."""
-
-    summary: SyncSummary
-    file: Path | None
-    tables: dict[str, bytes]
-    sequences: dict[str, int]
-
-
+@dataclass
 class CopiedAccount(Account):
-    """An account whose first sync, while nothing has changed in it, is that of an earlier test with the same one."""
+    """An account whose first sync is that of an earlier test with the same one; the processes of a run share them."""
+
+    copies: Path
 
     async def sync(self, **options: Any) -> SyncSummary:
         """Run the sync, or bring back what it left in the store."""
-        key = (self.store.connection is None, _identity(self.world), tuple(sorted(options.items(), key=repr)))
-        if await self.rows("sync_run") or self.sandbox.faults.shown() or not _is_untouched(self.world):
+        if await self.rows("sync_run") or self.sandbox.faults.shown():
             return await super().sync(**options)
-        if key not in _copies:
-            _copies[key] = await _copy_of(self.store, await super().sync(**options))
-        else:
-            await _restore(self.store, _copies[key])
-        return _copies[key].summary
+        wanted = sorted((name, sorted(value) if name == "only" else value) for name, value in options.items())
+        key = repr((self.store.connection is None, self.app.settings.time_zone, _identity(self.world), wanted))
+        copy = self.copies / hashlib.sha256(key.encode()).hexdigest()
+        summary_file = copy.with_suffix(".json")
+        with FileLock(copy.with_suffix(".lock")):
+            if not summary_file.exists():
+                summary = await super().sync(**options)
+                await _save(self.store, copy)
+                summary_file.write_text(summary.model_dump_json())
+                return summary
+        await _restore(self.store, copy)
+        return SyncSummary.model_validate_json(summary_file.read_text())
 
 
 def _identity(world: World) -> tuple[object, ...]:
+    """All that the account's answers depend on: how it was planned, and what was changed in it since."""
     plan = world.plan
+    states = [(state.payload, state.added, state.features) for state in map(world.product_state, world.product_ids)]
     return (
-        world.seed,
-        world.quirks,
-        world.tells_reasons,
-        world.clock,
-        tuple(world.product_ids),
-        plan.tests,
-        plan.bugs_per_test,
+        *(world.seed, world.quirks, world.tells_reasons, world.clock, world.product_ids, world.reject_reasons),
+        *(plan.tests, plan.bugs_per_test, plan.origin, states, world.test_changes, world.bug_changes),
+        *(world.added_bugs, world.gone_tests, world.gone_bugs, world.moved_tests, world.run_changes),
+        *(world.gone_runs, world.made),
     )
 
 
-def _is_untouched(world: World) -> bool:
-    changes = (
-        *(world.test_changes, world.bug_changes, world.gone_tests, world.gone_bugs, world.moved_tests),
-        *(world.run_changes, world.gone_runs),
-    )
-    return not any((*changes, world.added_bugs, world.made))
-
-
-async def _copy_of(store: PersistentCache, summary: SyncSummary) -> _Copy:
+async def _save(store: PersistentCache, copy: Path) -> None:
+    """Write the contents of a store: a SQLite file, or the rows of each table and the state of the sequences."""
     if store.connection is not None:
-        kept = Path(_folder.name) / f"{len(_copies)}.db"
-        _duplicate(store.db_path, kept)
-        return _Copy(summary, kept, {}, {})
+        _duplicate(store.db_path, copy)
+        return
     async with store.engine.connect() as connection:
         driver: Any = (await connection.get_raw_connection()).driver_connection
         tables = {}
@@ -81,7 +72,7 @@ async def _copy_of(store: PersistentCache, summary: SyncSummary) -> _Copy:
             rows = io.BytesIO()
             await driver.copy_from_table(name, schema_name=SCHEMA, output=rows, format="binary")
             tables[name] = rows.getvalue()
-        return _Copy(summary, None, tables, dict(await driver.fetch(_SEQUENCES, SCHEMA)))
+        copy.write_bytes(pickle.dumps((tables, dict(await driver.fetch(_SEQUENCES, SCHEMA)))))
 
 
 def _duplicate(source: Path, target: Path) -> None:
@@ -89,18 +80,18 @@ def _duplicate(source: Path, target: Path) -> None:
         old.backup(new)
 
 
-async def _restore(store: PersistentCache, copy: _Copy) -> None:
-    if copy.file is not None:
-        _duplicate(copy.file, store.db_path)
+async def _restore(store: PersistentCache, copy: Path) -> None:
+    if store.connection is not None:
+        _duplicate(copy, store.db_path)
         return
+    tables, sequences = pickle.loads(copy.read_bytes())
     async with store.engine.connect() as connection:
         driver: Any = (await connection.get_raw_connection()).driver_connection
         async with driver.transaction():
             await driver.execute("SET LOCAL session_replication_role = replica")
-            for name, rows in copy.tables.items():
-                await driver.execute(
-                    f'DELETE FROM "{SCHEMA}"."{name}"'
-                )  # a new store holds versions of what is derived
+            for name, rows in tables.items():
+                # A new store holds versions of what is derived.
+                await driver.execute(f'DELETE FROM "{SCHEMA}"."{name}"')
                 await driver.copy_to_table(name, schema_name=SCHEMA, source=io.BytesIO(rows), format="binary")
-            for name, value in copy.sequences.items():
+            for name, value in sequences.items():
                 await driver.execute(f"SELECT setval('{SCHEMA}.{name}', {value})")

@@ -16,6 +16,8 @@ from tests.surfaces.conftest import Cli
 from tests.surfaces.programs import PROGRAM, http_server, whole
 from tests.surfaces.test_stdio import INITIALIZE, call
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 async def sandbox(canary: str) -> AsyncIterator[Sandbox]:

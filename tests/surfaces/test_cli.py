@@ -19,6 +19,8 @@ from testio_sandbox import Fault, World, serve_sandbox
 from tests.surfaces.conftest import Cli, Copy
 from tests.surfaces.programs import PROGRAM, command, whole
 
+pytestmark = pytest.mark.slow
+
 
 async def on_terminal(environment: dict[str, str], *arguments: str, cwd: Path, width: int) -> str:
     """What a person sees on a terminal of that width."""

@@ -12,6 +12,8 @@ import pytest
 from testio_sandbox import World, serve_sandbox
 from tests.surfaces.programs import PROGRAM, Finished, command, run_words, stdio, whole
 
+pytestmark = pytest.mark.slow
+
 Environment = dict[str, str]
 
 

@@ -5,8 +5,12 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.surfaces.conftest import Cli
 from tests.surfaces.programs import PROGRAM, command, whole
+
+pytestmark = pytest.mark.slow
 
 
 async def test_the_demo_shows_the_whole_way_and_leaves_but_the_store(tmp_path: Path, cli: Cli) -> None:

@@ -19,6 +19,8 @@ from testio_sandbox import World, serve_sandbox
 from tests.surfaces.conftest import Cli, Copy
 from tests.surfaces.programs import command, http_server, rest, stdio, text_of, tool_call, words
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Case:
