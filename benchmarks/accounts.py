@@ -26,6 +26,7 @@ from testio_mcp.api.payloads import (
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.database.dialect import upsert
 from testio_mcp.database.tables import RejectReason, table_of
+from testio_mcp.database.tables.sync import ACCOUNT
 from testio_mcp.sync import state
 from testio_mcp.sync.resources import (
     BUGS,
@@ -141,7 +142,7 @@ def _next_run(conn: Connection, world: World) -> None:
 
 def _end(conn: Connection, world: World, run_id: int) -> None:
     for resource in (PRODUCTS, BUGS, EXECUTIONS):
-        state.save_checkpoint(conn, resource.name, state.ACCOUNT, state.Point(None, world.now))
+        state.save_checkpoint(conn, resource.name, ACCOUNT, state.Point(None, world.now))
     state.end_run(conn, run_id, status="completed", finished_at=world.now)
 
 

@@ -12,10 +12,9 @@ from pathlib import Path
 
 from benchmarks.programs import environment
 from benchmarks.report import Section, Target, table
-from testio_mcp.app import open_app
+from testio_mcp.app import open_app, silent
 from testio_mcp.settings import load_settings
 from testio_mcp.sync.engine import SyncOptions, SyncSummary, run_sync
-from testio_mcp.sync.progress import silent
 
 _IN_FLIGHT = 10
 _LATENCY = 0.05

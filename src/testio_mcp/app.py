@@ -3,20 +3,43 @@
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib import import_module
 from typing import TYPE_CHECKING
-
-from testio_mcp.database.cache import PersistentCache
-from testio_mcp.settings import Settings
 
 if TYPE_CHECKING:
     from testio_mcp.api.client import CustomerApi
+    from testio_mcp.database.cache import PersistentCache
+    from testio_mcp.settings import Settings
 
 
 REBUILD = "rebuild"
 """The background task that computes derived data of another version again; nothing is answered before it ends."""
+REFRESH = "refresh"
+"""The background task that brings the copy up to date for the questions that wait for it."""
+RETRY_AFTER = timedelta(seconds=60)
+"""How long a refresh that failed is not tried again; also the age from which a record that is missing refreshes."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One step forward: `done` of `total` records of a resource (`total` is None while unknown)."""
+
+    resource: str
+    product: str
+    done: int
+    total: int | None = None
+
+
+Report = Callable[[Progress], Awaitable[None]]
+"""How an action tells its progress."""
+
+
+async def silent(progress: Progress) -> None:
+    """Tell nobody."""
 
 
 class App:
@@ -29,8 +52,8 @@ class App:
 
     def __init__(
         self,
-        settings: Settings,
-        store: PersistentCache,
+        settings: "Settings",
+        store: "PersistentCache",
         closing: AsyncExitStack,
         client: "Callable[[Settings], CustomerApi] | None" = None,
         *,
@@ -62,6 +85,22 @@ class App:
             self._api = (self._client or CustomerApi)(self.settings)
             await self._closing.enter_async_context(self._api)
         return self._api
+
+    async def refresh(self, needs: tuple[str, ...], max_age: timedelta | None = None) -> str | None:
+        """Bring what an answer needs up to date; None when all is fresh, else what was not refreshed and why.
+
+        `max_age` is the age that is too old, where it is not the configured one. How the copy is brought up to date
+        belongs to the sync, which questions do not import.
+        """
+        if not (needs and self.settings.refresh_after_minutes):
+            return None
+        note: str | None = await import_module("testio_mcp.sync.freshness").refresh(self, needs, max_age)
+        return note
+
+    @property
+    def is_refreshing(self) -> bool:
+        """Whether a refresh goes on in the background."""
+        return self.flight(REFRESH) is not None
 
     def single_flight(self, name: str, work: Callable[[], Coroutine[None, None, None]]) -> "asyncio.Task[None]":
         """The background task of this name; started unless it runs already, and cancelled when the app closes."""
@@ -99,12 +138,14 @@ _COLLECT = (10_000, 20, 20)
 
 
 @asynccontextmanager
-async def open_app(settings: Settings, *, refreshes: bool = False, is_brief: bool = False) -> AsyncIterator[App]:
+async def open_app(settings: "Settings", *, refreshes: bool = False, is_brief: bool = False) -> AsyncIterator[App]:
     """Open the account that `settings` describe and close it at the end. Raises a `StoreError`.
 
     With `refreshes`, questions bring what is too old up to date; with `is_brief`, the program ends with its answer.
     A program that goes on is open while derived data of another version are computed again in the background.
     """
+    from testio_mcp.database.cache import PersistentCache  # questions know its type alone
+
     gc.set_threshold(*_COLLECT)
     url = settings.database_url
     store = PersistentCache(

@@ -3,12 +3,16 @@
 Nothing here reads a database; conditions are built from the columns that the caller hands in.
 """
 
+import hashlib
+import unicodedata
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from math import sqrt
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import ColumnElement, or_
+
+from testio_mcp.texts import visible
 
 FAR_FUTURE = datetime(9999, 12, 31, tzinfo=UTC)
 """Where tests without an end are sorted."""
@@ -38,6 +42,25 @@ BUGS_FOR_A_RATE = 5
 """Bugs below which a rate is shown with its numbers and without a verdict."""
 _CERTAINTY = 1.959963984540054
 """The two-sided 95 % quantile of the normal distribution."""
+
+
+def normalize_name(name: str) -> str:
+    """A name as people see it, the same however it was typed.
+
+    What nobody sees makes no other name: white space around it or twice within it, hidden characters, and another
+    encoding of the same letters. Case is seen, and counts.
+    """
+    return " ".join(visible(unicodedata.normalize("NFC", name)).split())
+
+
+def compute_id(text: str) -> int:
+    """A 53-bit number, the same for the same text in every copy."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 11
+
+
+def person_id(name: str) -> int:
+    """The id of the person with this name: a name is all that the API tells of a person."""
+    return compute_id(normalize_name(name))
 
 
 def ran(status: ColumnElement[str], start_at: ColumnElement[Any], as_of: ColumnElement[Any]) -> ColumnElement[bool]:

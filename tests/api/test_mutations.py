@@ -22,7 +22,7 @@ from testio_mcp.api.payloads import (
     parse_user_story,
     scrub_secrets,
 )
-from testio_mcp.api.scrub import scrub_url
+from testio_mcp.scrub import scrub_url
 from tests.api.samples import (
     BUG,
     ENVIRONMENT,

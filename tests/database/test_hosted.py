@@ -13,12 +13,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from testio_mcp.app import open_app
+from testio_mcp.app import open_app, silent
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.errors import AlreadyRunning, BadInput, StoreError
 from testio_mcp.sync.engine import SyncOptions, run_sync
 from testio_mcp.sync.lock import sync_lock
-from testio_mcp.sync.progress import silent
 from testio_sandbox import World, serve_sandbox
 from tests.conftest import SettingsFor
 from tests.postgres import SCHEMA

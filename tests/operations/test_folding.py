@@ -18,7 +18,7 @@ from testio_mcp.database.tables import (
     UserStory,
     table_of,
 )
-from testio_mcp.sync.rows import person_id
+from testio_mcp.domain import person_id
 from tests.operations.conftest import ask
 from tests.sync.conftest import EVERYTHING, Account
 

@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, update
 
-from testio_mcp.app import App
+from testio_mcp.app import App, silent
 from testio_mcp.database.tables import Checkpoint, SyncRun, table_of
 from testio_mcp.errors import NotFound
 from testio_mcp.operations.registry import operations
 from testio_mcp.sync.engine import SyncOptions, run_sync
-from testio_mcp.sync.progress import silent
 from tests.operations.conftest import ask
 from tests.sync.conftest import EVERYTHING, Account
 

@@ -9,11 +9,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from testio_mcp.app import open_app
+from testio_mcp.app import open_app, silent
 from testio_mcp.settings import Settings
 from testio_mcp.surfaces.cli.main import run
 from testio_mcp.sync.engine import SyncOptions, run_sync
-from testio_mcp.sync.progress import silent
 from testio_sandbox import World, serve_sandbox
 from tests.support.canary import holders
 from tests.surfaces.programs import Finished, HttpServer, http_server

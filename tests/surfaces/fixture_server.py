@@ -41,7 +41,7 @@ from mcp_types import (
 )
 from pydantic import AnyUrl, BaseModel
 
-from testio_mcp.app import App
+from testio_mcp.app import App, Progress, Report, silent
 from testio_mcp.errors import BadInput
 from testio_mcp.operations.registry import Operation
 from testio_mcp.surfaces.account import Account
@@ -49,7 +49,6 @@ from testio_mcp.surfaces.http.server import serve_http
 from testio_mcp.surfaces.logs import log_to_stderr
 from testio_mcp.surfaces.mcp.server import TestioServer
 from testio_mcp.surfaces.mcp.tools import Toolbox
-from testio_mcp.sync.progress import Progress, Report, silent
 
 _PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg=="
 _WAV = base64.b64encode(

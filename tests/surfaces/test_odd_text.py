@@ -12,7 +12,7 @@ import httpx2
 import openpyxl
 import pytest
 
-from testio_mcp.api.scrub import repair_text
+from testio_mcp.scrub import repair_text
 from testio_sandbox import Fault, World, serve_sandbox
 from tests.support.scripted import respond, scripted
 from tests.surfaces.conftest import Cli

@@ -22,12 +22,11 @@ from mcp_types import (
     ToolAnnotations,
 )
 
-from testio_mcp.api.scrub import repair_text
-from testio_mcp.app import open_app
+from testio_mcp.app import open_app, silent
 from testio_mcp.operations.registry import operations
+from testio_mcp.scrub import repair_text
 from testio_mcp.settings import Settings
 from testio_mcp.sync.engine import SyncOptions, run_sync
-from testio_mcp.sync.progress import silent
 from testio_sandbox import Fault, Faults, Sandbox, World, serve_sandbox
 from tests.surfaces.payloads import MARK, PAYLOADS, faults_of
 from tests.surfaces.programs import HttpServer, http_server, stdio, text_of

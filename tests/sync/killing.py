@@ -14,12 +14,11 @@ import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from testio_mcp.app import App
+from testio_mcp.app import App, silent
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.errors import ApiError
 from testio_mcp.settings import load_settings
 from testio_mcp.sync.engine import SyncOptions, run_sync
-from testio_mcp.sync.progress import silent
 from tests.support.hasty import hasty_client
 
 # Before and after a transaction the store is the same: there, fewer of the many like moments do.

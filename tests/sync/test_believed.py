@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
-from testio_mcp.app import App
+from testio_mcp.app import App, silent
 from testio_mcp.errors import ApiError, AuthFailed
 from testio_mcp.sync.engine import SyncOptions, run_sync
-from testio_mcp.sync.progress import silent
 from testio_sandbox import World, serve_sandbox
 from tests.conftest import SettingsFor
 from tests.support.hasty import hasty_client

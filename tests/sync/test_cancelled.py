@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Select, func, select
 
+from testio_mcp.app import silent
 from testio_mcp.database.tables import metadata
 from testio_mcp.sync.engine import SyncOptions, run_sync
-from testio_mcp.sync.progress import silent
 from testio_sandbox import World
 from tests.support.waiting import cancelled_at
 from tests.sync.conftest import BOOKKEEPING, EVERYTHING, Account

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from testio_mcp.api.scrub import MAX_TEXT
+from testio_mcp.app import Progress
 from testio_mcp.errors import AuthFailed
+from testio_mcp.scrub import MAX_TEXT
 from testio_mcp.sync.engine import SyncOptions, run_sync
-from testio_mcp.sync.progress import Progress
 from tests.sync.conftest import CORE, Account
 
 LIST = r"products/\d+/exploratory_tests$"

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, event
 
+from testio_mcp.app import Progress
 from testio_mcp.database import engine
 from testio_mcp.errors import StoreBusy
 from testio_mcp.sync.engine import SyncOptions, run_sync
-from testio_mcp.sync.progress import Progress
 from testio_sandbox import World, serve_sandbox
 from tests.database.conftest import LockedBy
 from tests.database.conftest import locked_by_another_process as locked_by_another_process

@@ -10,11 +10,10 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from testio_mcp.app import App
+from testio_mcp.app import App, silent
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.settings import load_settings
 from testio_mcp.sync.engine import SyncOptions, run_sync
-from testio_mcp.sync.progress import silent
 from testio_sandbox import Fault, World, serve_sandbox
 from tests.support.hasty import hasty_client
 from tests.sync.conftest import CORE, Account

@@ -14,13 +14,12 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from testio_mcp.app import App
+from testio_mcp.app import App, silent
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.database.tables import Feature, Section, TestEnvironment, UserStory, table_of
 from testio_mcp.operations.registry import operations
 from testio_mcp.sync.derived import first_differences, rebuild
 from testio_mcp.sync.engine import SyncOptions, run_sync
-from testio_mcp.sync.progress import silent
 from tests.conftest import SettingsFor
 from tests.support.hasty import hasty_client
 from tests.support.scripted import answer, scripted

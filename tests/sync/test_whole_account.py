@@ -11,12 +11,11 @@ from typing import get_args
 import pytest
 
 from testio_mcp.api.retry import Policy
-from testio_mcp.app import App
+from testio_mcp.app import App, silent
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.errors import Conflict
 from testio_mcp.operations.registry import operations
 from testio_mcp.sync.engine import SyncOptions, run_sync
-from testio_mcp.sync.progress import silent
 from testio_mcp.sync.run import Entity
 from testio_sandbox import Fault, World, serve_sandbox
 from tests.conftest import SettingsFor

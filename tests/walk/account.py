@@ -10,11 +10,10 @@ from typing import Any
 
 from sqlalchemy import Connection, update
 
-from testio_mcp.app import open_app
+from testio_mcp.app import open_app, silent
 from testio_mcp.database.tables import ChangeLog, Checkpoint, SyncRun, table_of
 from testio_mcp.settings import Settings
 from testio_mcp.sync.engine import SyncOptions, run_sync
-from testio_mcp.sync.progress import silent
 from testio_sandbox import Fault, Faults, World, serve_sandbox
 from testio_sandbox.state import Feature
 from testio_sandbox.test_payloads import runs_of

@@ -4,15 +4,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from testio_mcp.api.fields import Fields, as_name
 from testio_mcp.api.records import (
-    AttachmentPayload,
     CommentPayload,
     DevicePayload,
     EnvironmentPayload,
     SectionPayload,
     open_record,
-    read_attachments,
     read_comments,
     read_devices,
     read_environment,
@@ -20,6 +17,7 @@ from testio_mcp.api.records import (
     read_reference,
 )
 from testio_mcp.api.words import KIND_OF_SEVERITY, SHOWN_STATUS, severity_of, shown_status
+from testio_mcp.fields import AttachmentPayload, Fields, as_name, read_attachments
 
 _BUG_FIELDS = """
     id title severity status language location expected_result actual_result steps author comments devices device

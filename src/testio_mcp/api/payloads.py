@@ -1,7 +1,6 @@
 """The payloads of the Customer API: what `CustomerApi` returns."""
 
 from testio_mcp.api.bug_payloads import BugPayload, CustomReportPayload, parse_bug
-from testio_mcp.api.fields import MAX_ID, Unreadable
 from testio_mcp.api.product_payloads import (
     CaseResultPayload,
     ExecutionPayload,
@@ -20,7 +19,6 @@ from testio_mcp.api.product_payloads import (
     parse_user_story,
 )
 from testio_mcp.api.records import (
-    AttachmentPayload,
     CommentPayload,
     DevicePayload,
     EnvironmentPayload,
@@ -29,8 +27,9 @@ from testio_mcp.api.records import (
     SectionPayload,
     parse_records,
 )
-from testio_mcp.api.scrub import TooDeep, scrub_secrets
 from testio_mcp.api.test_payloads import PlatformPayload, TestFeaturePayload, TestPayload, parse_test
+from testio_mcp.fields import MAX_ID, AttachmentPayload, Unreadable
+from testio_mcp.scrub import TooDeep, scrub_secrets
 
 __all__ = [
     "MAX_ID",

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from testio_mcp.api.fields import Fields, Unreadable, as_id
 from testio_mcp.api.records import (
     DevicePayload,
     EnvironmentPayload,
@@ -16,8 +15,9 @@ from testio_mcp.api.records import (
     read_reference,
     read_sections,
 )
-from testio_mcp.api.scrub import scrub_environment
 from testio_mcp.api.vocabulary import EXECUTION_STATUSES, PRODUCT_TYPES, ROLLUP_STATUSES
+from testio_mcp.fields import Fields, Unreadable, as_id
+from testio_mcp.scrub import scrub_environment
 
 _PRODUCT_FIELDS = """
     id name title description type product_type default_section_id sections sections_with_default connection

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from testio_mcp.api.fields import Fields, StoredPayload, Unreadable, as_id, as_name
-from testio_mcp.api.scrub import TooDeep, scrub_secrets, scrub_url
+from testio_mcp.fields import Fields, StoredPayload, Unreadable, as_id, as_name
+from testio_mcp.scrub import TooDeep, scrub_secrets
 
 T = TypeVar("T")
 
@@ -53,16 +53,6 @@ class EnvironmentPayload:
     url: str | None
     raw: dict[str, Any] = field(repr=False)
     drift: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class AttachmentPayload:
-    """A file at an address; `kind` is the API's word, if any."""
-
-    id: int | None
-    url: str
-    kind: str | None
-    thumbnail: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,23 +158,6 @@ def read_reference(fields: Fields, *names: str) -> tuple[int | None, str | None]
     return None, None
 
 
-def read_attachments(fields: Fields, name: str = "attachments") -> tuple[AttachmentPayload, ...]:
-    """Attachments that have an address, given as objects or as plain addresses."""
-    found = []
-    for item in fields.items(name):
-        if type(item) is str and item:
-            found.append(AttachmentPayload(None, scrub_url(item), None, None))
-        elif type(item) is dict:
-            attachment = Fields(item, f"{fields.where}{name}.", fields.drift)
-            url = attachment.text("url", "file_url")
-            if url:
-                kind = attachment.text("kind", "type", "content_type")
-                found.append(AttachmentPayload(attachment.id("id"), url, kind, _thumbnail(item)))
-        elif item is not None:
-            fields.wrong(name, item)
-    return tuple(found)
-
-
 def read_devices(fields: Fields, name: str = "devices") -> tuple[DevicePayload, ...]:
     """Devices, in an array or as the single object that the older reference draws; empty ones are left out."""
     holder = fields.record.get(name)
@@ -216,15 +189,6 @@ def read_comments(fields: Fields, name: str = "comments") -> tuple[CommentPayloa
         for comment in fields.children(name)
         if comment.record
     )
-
-
-def _thumbnail(attachment: dict[str, Any]) -> str | None:
-    urls = attachment.get("thumbnail_urls") or attachment.get("thumbnail_url")
-    if type(urls) is dict:
-        urls = list(urls.values())
-    if type(urls) is list:
-        urls = next((url for url in urls if type(url) is str), None)
-    return urls if type(urls) is str else None
 
 
 def _key(record: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import orjson
 
-from testio_mcp.api.scrub import may_need_repair, repair
+from testio_mcp.scrub import may_need_repair, repair
 
 _NUL = b"\\u0000"
 

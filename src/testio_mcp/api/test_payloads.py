@@ -4,20 +4,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from testio_mcp.api.fields import Fields
 from testio_mcp.api.product_payloads import UserStoryPayload, read_stories
 from testio_mcp.api.records import (
-    AttachmentPayload,
     EnvironmentPayload,
     SectionPayload,
     open_record,
-    read_attachments,
     read_environment,
     read_product_sections,
     read_reference,
 )
 from testio_mcp.api.vocabulary import REVIEW_STATUSES, ROLLUP_STATUSES, TEST_STATUSES
 from testio_mcp.api.words import KNOWN_TESTING_TYPES, testing_type_of
+from testio_mcp.fields import AttachmentPayload, Fields, read_attachments
 
 _TEST_FIELDS = """
     id test_title title status review_status testing_type test_environment features app_sections goal

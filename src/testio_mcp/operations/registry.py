@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from sqlalchemy import Connection
 
-from testio_mcp.app import REBUILD, App
+from testio_mcp.app import REBUILD, RETRY_AFTER, App, Report, silent
 from testio_mcp.database.derived import VERSIONS, find_outdated, refuse_outdated
 from testio_mcp.errors import BadInput, NotFound, StoreOutdated
 from testio_mcp.operations.arguments import (
@@ -28,12 +28,9 @@ from testio_mcp.operations.arguments import (
     input_schema,
     open_words,
 )
-from testio_mcp.operations.lists.filter_values import add_notes, filters_to_check
 from testio_mcp.operations.lists.paging import Fit, Page, unlimited
 from testio_mcp.operations.normalization import normalize
 from testio_mcp.settings import Settings
-from testio_mcp.sync.freshness import RETRY_AFTER, is_refreshing, refresh
-from testio_mcp.sync.progress import Report, silent
 
 Safety = Literal["read", "write", "destructive"]
 Toolset = Literal["catalog", "tests", "bugs", "numbers", "sync"]
@@ -116,7 +113,7 @@ class Operation:
         """
         values = self._valid(arguments)
         await _refuse_while_rebuilding(app)
-        await refresh(app, self.needs)
+        await app.refresh(self.needs)
         return await self._run(app, values, report)
 
     async def answer(
@@ -132,7 +129,7 @@ class Operation:
         values = self._valid(arguments)
         fields: list[str] = values.get("fields", [])
         await _refuse_while_rebuilding(app)
-        not_refreshed = await refresh(app, self.needs)
+        not_refreshed = await app.refresh(self.needs)
         page = (await self._run(app, values, report, fit)).model_dump(mode="json")
         if self.item is not None and (fields or self._on_request):
             kept = {"id", *fields} if fields else self.item.model_fields.keys() - self._on_request
@@ -191,10 +188,10 @@ class Operation:
         try:
             return await self._asked(app, dict(values), report, fit)
         except NotFound as error:
-            note = await refresh(app, self.needs, RETRY_AFTER) if self.needs else ""
+            note = await app.refresh(self.needs, RETRY_AFTER) if self.needs else ""
             if note is None:
                 return await self._asked(app, dict(values), report, fit)
-            if note and is_refreshing(app):
+            if note and app.is_refreshing:
                 later = f"{error.next_step} A refresh is under way: ask again in a moment."
                 raise NotFound(error.message, later) from None
             raise
@@ -215,14 +212,19 @@ class Operation:
         if Fit in self._takes:
             values["fit"] = fit
         answer = await self.function(app, **values)
-        if isinstance(answer, Page) and filters_to_check(self.name, values, answer):
-            await app.store.read(partial(add_notes, operation=self.name, arguments=values, page=answer))
+        if isinstance(answer, Page):
+            from testio_mcp.operations.lists.filter_values import add_notes, filters_to_check
+
+            if filters_to_check(self.name, values, answer):
+                await app.store.read(partial(add_notes, operation=self.name, arguments=values, page=answer))
         return answer
 
     def _ask(self, values: dict[str, Any], conn: Connection) -> BaseModel:
         refuse_outdated(conn)
         answer: BaseModel = self.function(conn, **values)
         if isinstance(answer, Page):
+            from testio_mcp.operations.lists.filter_values import add_notes  # what it knows of metrics takes time
+
             add_notes(conn, self.name, values, answer)
         return answer
 

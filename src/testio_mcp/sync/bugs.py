@@ -8,6 +8,7 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from testio_mcp.api.payloads import BugPayload, Page, Reject, parse_bug
 from testio_mcp.database.tables import Bug, TestFeature, table_of
+from testio_mcp.database.tables.sync import ACCOUNT
 from testio_mcp.errors import ApiError, ApiUnreachable
 from testio_mcp.rejections import UNRECOGNISED, Match
 from testio_mcp.sync import state
@@ -55,7 +56,7 @@ async def copy_bugs(run: Run, products: Sequence[int]) -> None:
     waiting, point, has_tests = await run.read(
         lambda conn: (
             state.tests_awaiting(conn, "bugs", products, full=run.options.full, since=run.options.since),
-            state.checkpoint(conn, BUGS.name, state.ACCOUNT),
+            state.checkpoint(conn, BUGS.name, ACCOUNT),
             run.options.wants("tests") or state.have_tests(conn, products),
         )
     )
@@ -67,10 +68,10 @@ async def copy_bugs(run: Run, products: Sequence[int]) -> None:
         for _ in range(_WORKERS):
             tasks.create_task(copy.work(batches))
     if copy.refused is not None:
-        await run.store(BUGS, state.ACCOUNT, (), [Reject("list of bugs", copy.refused.message, None)])
+        await run.store(BUGS, ACCOUNT, (), [Reject("list of bugs", copy.refused.message, None)])
     elif has_tests and not run.options.product_ids and run.options.since is None:
-        await run.write(lambda conn: state.clear_old_letters(conn, BUGS.name, state.ACCOUNT, run.started_at))
-        await run.store(BUGS, state.ACCOUNT, (), point=state.Point(None, run.started_at))
+        await run.write(lambda conn: state.clear_old_letters(conn, BUGS.name, ACCOUNT, run.started_at))
+        await run.store(BUGS, ACCOUNT, (), point=state.Point(None, run.started_at))
 
 
 class _Copy:
@@ -108,7 +109,7 @@ class _Copy:
         def finish(conn: Connection) -> None:
             _find_features(conn, list(listed))
             gone = missing(conn, BUGS, listed, _BUG.test_id.in_(read))
-            if self._run.remove(conn, BUGS, state.ACCOUNT, gone, f"tests {min(tests)} to {max(tests)}") is None:
+            if self._run.remove(conn, BUGS, ACCOUNT, gone, f"tests {min(tests)} to {max(tests)}") is None:
                 state.mark_bugs_read(conn, read)
             is_first = not self._log_new
             state.forget_metrics(conn, "bugs", list(tests), self._run.started_at, is_first=is_first)
@@ -116,7 +117,7 @@ class _Copy:
         unreadable = [Reject(f"test {test_id}", "its bugs cannot be read", None) for test_id in lost]
         await self._run.store(
             BUGS,
-            state.ACCOUNT,
+            ACCOUNT,
             bugs,
             [*rejects, *unreadable],
             log_new=self._log_new,

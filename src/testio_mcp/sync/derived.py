@@ -15,7 +15,6 @@ from typing import Any, Protocol, TypeVar
 import orjson
 from sqlalchemy import Connection, Select, Table, bindparam, delete, func, select, update
 
-from testio_mcp.api.fields import StoredPayload
 from testio_mcp.api.payloads import (
     parse_bug,
     parse_environment,
@@ -29,6 +28,7 @@ from testio_mcp.database import search
 from testio_mcp.database.derived import VERSIONS, forget_versions, save_versions
 from testio_mcp.database.dialect import Row, among, fetch, stored_values, upsert
 from testio_mcp.database.tables import TestFeature, table_of
+from testio_mcp.fields import StoredPayload
 from testio_mcp.sync import resources, state
 from testio_mcp.sync.references import find_lacking, store_references
 from testio_mcp.sync.resources import Resource

@@ -11,10 +11,11 @@ from sqlalchemy import Connection, select
 
 from testio_mcp.api.client import CustomerApi
 from testio_mcp.api.payloads import Page, ProductPayload, Reject
-from testio_mcp.app import REBUILD, App
+from testio_mcp.app import REBUILD, App, Report
 from testio_mcp.database.derived import find_outdated
 from testio_mcp.database.search import tidy
 from testio_mcp.database.tables import Feature, SyncRun, table_of
+from testio_mcp.database.tables.sync import ACCOUNT
 from testio_mcp.errors import (
     ApiError,
     ApiForbidden,
@@ -36,7 +37,6 @@ from testio_mcp.sync.lock import sync_lock
 from testio_mcp.sync.metrics import reading_metrics
 from testio_mcp.sync.pages import BROKEN
 from testio_mcp.sync.plan import Planned, plan
-from testio_mcp.sync.progress import Report
 from testio_mcp.sync.removal import mark_gone, missing, name_unlisted_features
 from testio_mcp.sync.resources import FEATURES, PRODUCTS, SECTIONS, STORIES, TESTS
 from testio_mcp.sync.rows import Scope, id_of_story
@@ -200,15 +200,15 @@ async def _products(run: Run) -> dict[int, str]:
 
     def remove(conn: Connection) -> None:
         if not page.rejects:
-            run.remove(conn, PRODUCTS, state.ACCOUNT, missing(conn, PRODUCTS, listed), "products")
+            run.remove(conn, PRODUCTS, ACCOUNT, missing(conn, PRODUCTS, listed), "products")
         sections = {section.id for record in page.records for section in record.sections}
         gone = missing(conn, SECTIONS, sections, SECTIONS.table.c.product_id.in_(sorted(listed)))
-        mark_gone(conn, SECTIONS, gone.ids, Scope(state.ACCOUNT, run.started_at), run.id)
-        state.clear_old_letters(conn, PRODUCTS.name, state.ACCOUNT, run.started_at)
+        mark_gone(conn, SECTIONS, gone.ids, Scope(ACCOUNT, run.started_at), run.id)
+        state.clear_old_letters(conn, PRODUCTS.name, ACCOUNT, run.started_at)
         state.forget_gone_products(conn)
 
     done = None if known else state.Point(None, run.started_at)
-    await run.store(PRODUCTS, state.ACCOUNT, page.records, page.rejects, point=done, also=remove)
+    await run.store(PRODUCTS, ACCOUNT, page.records, page.rejects, point=done, also=remove)
     await run.tell(PRODUCTS.name, "", len(page.records), len(page.records))
     names = known | {record.id: record.name or f"Product {record.id}" for record in page.records}
     for product_id in run.options.product_ids:

@@ -8,9 +8,10 @@ from functools import partial
 import orjson
 from sqlalchemy import Connection, bindparam, exists, select
 
-from testio_mcp.api.fields import StoredPayload
 from testio_mcp.api.payloads import ExecutionPayload, Page, Reject, parse_execution
+from testio_mcp.database.tables.sync import ACCOUNT, ALL_EXECUTIONS
 from testio_mcp.errors import ApiError, ApiForbidden, ApiNotFound, ApiUnreachable
+from testio_mcp.fields import StoredPayload
 from testio_mcp.sync import state
 from testio_mcp.sync.pages import at_once, read_ahead, read_page
 from testio_mcp.sync.places import Read, still_broken
@@ -48,7 +49,7 @@ _LIST = "list of executions"
 
 def is_first_copy(conn: Connection) -> bool:
     """Whether the list of executions was never read to its end."""
-    return state.checkpoint(conn, EXECUTIONS.name, state.ACCOUNT).completed_at is None
+    return state.checkpoint(conn, EXECUTIONS.name, ACCOUNT).completed_at is None
 
 
 async def copy_executions(run: Run, still_open: Sequence[state.OpenExecution]) -> None:
@@ -68,14 +69,14 @@ async def copy_executions(run: Run, still_open: Sequence[state.OpenExecution]) -
     except (ApiNotFound, ApiForbidden):
         return  # the account has no such list
     except ApiError as error:
-        await run.store(EXECUTIONS, state.ACCOUNT, (), [Reject(_LIST, error.message, None)])
+        await run.store(EXECUTIONS, ACCOUNT, (), [Reject(_LIST, error.message, None)])
 
 
 async def _copy(run: Run, still_open: Sequence[state.OpenExecution]) -> None:
     point, letters = await run.read(
         lambda conn: (
-            state.checkpoint(conn, EXECUTIONS.name, state.ACCOUNT),
-            state.letters(conn, EXECUTIONS.name, state.ACCOUNT),
+            state.checkpoint(conn, EXECUTIONS.name, ACCOUNT),
+            state.letters(conn, EXECUTIONS.name, ACCOUNT),
         )
     )
     unknown = [key for key in letters if key != _LIST and not key.startswith(state.POSITION)]
@@ -85,8 +86,8 @@ async def _copy(run: Run, still_open: Sequence[state.OpenExecution]) -> None:
         await walk.everything()
 
     def finish(conn: Connection) -> None:
-        state.clear_letters(conn, EXECUTIONS.name, state.ACCOUNT, [_LIST])
-        state.save_checkpoint(conn, EXECUTIONS.name, state.ACCOUNT, state.Point(None, run.started_at))
+        state.clear_letters(conn, EXECUTIONS.name, ACCOUNT, [_LIST])
+        state.save_checkpoint(conn, EXECUTIONS.name, ACCOUNT, state.Point(None, run.started_at))
 
     await run.write(finish)
     await run.tell(EXECUTIONS.name, "", walk.done, walk.done)
@@ -98,7 +99,7 @@ async def _refresh_known(run: Run, walk: "_Walk", still_open: Sequence[state.Ope
     versions, accepted = await run.read(
         lambda conn: (
             versions_to_refresh(conn, unseen, since),
-            state.checkpoint(conn, state.ALL_EXECUTIONS, state.ACCOUNT).next_page or 0,
+            state.checkpoint(conn, ALL_EXECUTIONS, ACCOUNT).next_page or 0,
         )
     )
     if not await _refresh(run, versions):
@@ -134,7 +135,7 @@ def _name_some(conn: Connection, since: datetime, after: int, now: datetime) -> 
     rows = conn.execute(_UNNAMED, {"since": since, "after": after}).all()
     products = state.products_of(conn, {row.test_id for row in rows if row.test_id is not None})
     parsed = [parse_execution(StoredPayload(orjson.loads(row.raw))) for row in rows]
-    scope = Scope(state.ACCOUNT, now, products)
+    scope = Scope(ACCOUNT, now, products)
     store_references(conn, (execution_record(payload, scope).needs for payload in parsed))
     return rows[-1].id if rows else None
 
@@ -165,7 +166,7 @@ class _Walk:
             number += 1
         places = [key for key in letters if key.startswith(state.POSITION)]
         read = Read((number - 1) * EXECUTIONS_PER_PAGE, self._new, self._rejected)
-        return await still_broken(self._run, EXECUTIONS, state.ACCOUNT, self._run.api.list_executions, places, read)
+        return await still_broken(self._run, EXECUTIONS, ACCOUNT, self._run.api.list_executions, places, read)
 
     async def everything(self) -> None:
         """Read the whole list, again when it changed meanwhile: then pages shift, and records slip from page to page.
@@ -237,13 +238,13 @@ class _Walk:
 
     def _conclude(self, conn: Connection, total: int | None) -> None:
         run = self._run
-        state.clear_old_letters(conn, EXECUTIONS.name, state.ACCOUNT, run.started_at)
+        state.clear_old_letters(conn, EXECUTIONS.name, ACCOUNT, run.started_at)
         if len(self.seen) == total:
             gone = missing(conn, EXECUTIONS, self.seen)
-            if run.remove(conn, EXECUTIONS, state.ACCOUNT, gone, "all executions") is None:
+            if run.remove(conn, EXECUTIONS, ACCOUNT, gone, "all executions") is None:
                 _forget_metrics(conn, run, gone.ids)
         point = state.Point(state.surplus_executions(conn, total), run.started_at)
-        state.save_checkpoint(conn, state.ALL_EXECUTIONS, state.ACCOUNT, point)
+        state.save_checkpoint(conn, ALL_EXECUTIONS, ACCOUNT, point)
 
 
 def _told(page: Page[ExecutionPayload]) -> tuple[int | None, list[int]]:
@@ -275,7 +276,7 @@ async def _store(
 
     return await run.store(
         EXECUTIONS,
-        state.ACCOUNT,
+        ACCOUNT,
         [record for record in page.records if record.test_id not in gone],
         page.rejects,
         point=point,
@@ -316,6 +317,6 @@ def _remove_unlisted(conn: Connection, run: Run, batch: Sequence[int], seen: set
     gone = missing(conn, EXECUTIONS, seen, EXECUTIONS.table.c.user_story_version_id.in_(batch))
     if gone.is_suspicious:
         return False
-    mark_gone(conn, EXECUTIONS, gone.ids, Scope(state.ACCOUNT, run.started_at), run.id)
+    mark_gone(conn, EXECUTIONS, gone.ids, Scope(ACCOUNT, run.started_at), run.id)
     _forget_metrics(conn, run, gone.ids)
     return True

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from testio_mcp.api.payloads import Page, Reject, RejectReasonPayload
+from testio_mcp.database.tables.sync import ACCOUNT
 from testio_mcp.errors import ApiError, ApiForbidden, ApiNotFound
 from testio_mcp.rejections import Reason
 from testio_mcp.sync import state
@@ -87,7 +88,7 @@ async def _slow_list(
 
 async def copy_reasons(run: Run) -> None:
     """Copy the reasons to reject a bug: they are few, and every rejection is matched against them."""
-    point = await run.read(lambda conn: state.checkpoint(conn, "reasons", state.ACCOUNT))
+    point = await run.read(lambda conn: state.checkpoint(conn, "reasons", ACCOUNT))
     if not reasons_are_due(run.options, point):
         return
     name = "list of reasons"
@@ -107,10 +108,10 @@ async def copy_reasons(run: Run) -> None:
         if page is not None:
             listed = [Reason(each.key, each.name, each.default_comment) for each in page.records]
             state.replace_reasons(conn, listed, is_whole=not rejects)
-        state.save_rejects(conn, "reasons", state.ACCOUNT, rejects, run.started_at)
-        state.clear_old_letters(conn, "reasons", state.ACCOUNT, run.started_at)
+        state.save_rejects(conn, "reasons", ACCOUNT, rejects, run.started_at)
+        state.clear_old_letters(conn, "reasons", ACCOUNT, run.started_at)
         if not rejects:
-            state.save_checkpoint(conn, "reasons", state.ACCOUNT, state.Point(None, run.started_at))
+            state.save_checkpoint(conn, "reasons", ACCOUNT, state.Point(None, run.started_at))
 
     await run.write(store)
 

@@ -7,20 +7,17 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, bindparam, func, select
 
-from testio_mcp.app import App
+from testio_mcp.app import REFRESH, RETRY_AFTER, App, silent
 from testio_mcp.database.tables import Checkpoint, SyncRun, table_of
 from testio_mcp.errors import Conflict, TestioError
-from testio_mcp.sync.engine import SyncOptions, run_sync
-from testio_mcp.sync.progress import silent
-from testio_mcp.sync.run import Entity
 
-RETRY_AFTER = timedelta(seconds=60)
-"""How long a refresh that failed is not tried again; also the age from which a record that is missing refreshes."""
-_FLIGHT = "refresh"
+if TYPE_CHECKING:
+    from testio_mcp.sync.engine import SyncOptions
+
 _LOOK_SECONDS = 0.25
 """How often a refresh looks whether the sync of another process has ended."""
 _POINT, _RUN = table_of(Checkpoint).c, table_of(SyncRun).c
@@ -47,35 +44,28 @@ class _Look:
     run: Any
 
 
-async def refresh(app: App, needs: tuple[str, ...], within: timedelta | None = None) -> str | None:
+async def refresh(app: App, needs: tuple[str, ...], max_age: timedelta | None = None) -> str | None:
     """Bring what an answer needs up to date if it is too old, in the background and once for all who wait.
 
     Waits until the refresh is as old as the configured budget: then the stored answer serves. Returns None when all
     is fresh, else what was not refreshed and why, in words for people. Failures are noted in the run and never spoil
-    an answer. `within` is the age that is too old, where it is not the configured one.
+    an answer. `max_age` is the age that is too old, where it is not the configured one.
     """
     limit = timedelta(minutes=app.settings.refresh_after_minutes)
-    if not (needs and limit):
-        return None
-    limit = min(limit, within or limit)
+    limit = min(limit, max_age or limit)
     now = datetime.now(UTC)
-    if within is None and now < app.fresh_until.get(needs, now) <= now + limit:  # later ones: the clock was set back
+    if max_age is None and now < app.fresh_until.get(needs, now) <= now + limit:  # later ones: the clock was set back
         return None
     look = await _looked(app, needs, limit)
     if look.stale and _may_refresh(app, look):
         due = [name for name in look.stale if not _rests(app, name, limit, look.run)]
-        flight = app.flight(_FLIGHT)
+        flight = app.flight(REFRESH)
         if flight is None and due:
-            flight = app.single_flight(_FLIGHT, lambda: _refreshed(app, _options(look, due), due))
+            flight = app.single_flight(REFRESH, lambda: _refreshed(app, look, due))
         if flight is not None:
-            await app.wait_for(_FLIGHT, app.settings.refresh_budget_seconds)
+            await app.wait_for(REFRESH, app.settings.refresh_budget_seconds)
             look = await _looked(app, needs, limit)
     return _said(app, look) if look.stale else None
-
-
-def is_refreshing(app: App) -> bool:
-    """Whether a refresh goes on in the background."""
-    return app.flight(_FLIGHT) is not None
 
 
 async def _looked(app: App, needs: tuple[str, ...], limit: timedelta) -> _Look:
@@ -117,16 +107,14 @@ def _rests(app: App, name: str, limit: timedelta, run: Any) -> bool:
     return bool(ended <= now < ended + RETRY_AFTER)
 
 
-def _options(look: _Look, due: Collection[str]) -> SyncOptions:
-    """What to copy: what is too old, or everything where nothing was copied yet."""
-    only: frozenset[Entity] = frozenset(name for name in get_args(Entity) if name in due)
-    return SyncOptions(only=frozenset() if look.run is None else only)
+async def _refreshed(app: App, look: _Look, due: Collection[str]) -> None:
+    """Copy what is too old, or everything where nothing was copied yet."""
+    from testio_mcp.sync.engine import run_sync  # most questions find the copy fresh
+    from testio_mcp.sync.run import ENTITIES, SyncOptions
 
-
-async def _refreshed(app: App, options: SyncOptions, due: Collection[str]) -> None:
     tried, succeeded = time.monotonic(), False
     try:
-        await run_sync(app, options, silent)
+        await run_sync(app, SyncOptions(only=ENTITIES.intersection(due if look.run else ())), silent)
         succeeded = True
     except Conflict:
         await _others_end(app)
@@ -158,9 +146,9 @@ def _said(app: App, look: _Look) -> str:
 def _reason(app: App, look: _Look) -> str:
     if app.settings.customer_api_token is None:
         return "No API token is configured. Set TESTIO_CUSTOMER_API_TOKEN."
-    if app.is_brief and (is_refreshing(app) or look.oldest is None):
+    if app.is_brief and (app.is_refreshing or look.oldest is None):
         return "sync_data copies all of it, however long it takes."
-    if is_refreshing(app):
+    if app.is_refreshing:
         return "A refresh goes on in the background; ask again in a moment."
     status = look.run.status if look.run else None
     if status == "failed" and look.run.error:
@@ -180,12 +168,14 @@ def _age(age: timedelta) -> str:
     return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // (24 * 60)} days"
 
 
-async def watch(app: App, every: float, options: SyncOptions, after: Callable[[], Awaitable[None]]) -> None:
+async def watch(app: App, every: float, options: "SyncOptions", after: Callable[[], Awaitable[None]]) -> None:
     """Sync again and again, about every `every` seconds, until cancelled; `after` runs after each of them.
 
     A run that fails is noted in its row and in the log, and the next one tries again. The time between runs varies
     by a tenth, so that many installations do not ask at the same moment.
     """
+    from testio_mcp.sync.engine import run_sync
+
     while True:
         try:
             await run_sync(app, options, silent)

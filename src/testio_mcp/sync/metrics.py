@@ -14,6 +14,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from testio_mcp.api.payloads import Reject, TestPayload
+from testio_mcp.database.tables.sync import ACCOUNT
 from testio_mcp.errors import ApiError
 from testio_mcp.sync import state
 from testio_mcp.sync.case_results import CASE_TEST, CaseResults, read_results, store_results
@@ -42,7 +43,7 @@ async def reading_metrics(run: Run, rest: Callable[[], Collection[int]]) -> Asyn
     if not options.wants(part):
         yield
         return
-    point = await run.read(lambda conn: state.checkpoint(conn, METRICS.name, state.ACCOUNT))
+    point = await run.read(lambda conn: state.checkpoint(conn, METRICS.name, ACCOUNT))
     metrics = _Metrics(run, part, log_new=point.completed_at is not None)
     async with asyncio.TaskGroup() as tasks:
         for _ in range(_AHEAD):
@@ -55,7 +56,7 @@ async def reading_metrics(run: Run, rest: Callable[[], Collection[int]]) -> Asyn
     if part == "metrics" and options.since is None:
         await run.write(lambda conn: _clear_old_letters(conn, products, run.started_at))
         if not options.product_ids:
-            await run.store(METRICS, state.ACCOUNT, (), point=state.Point(None, run.started_at))
+            await run.store(METRICS, ACCOUNT, (), point=state.Point(None, run.started_at))
 
 
 def _clear_old_letters(conn: Connection, products: Collection[int], now: datetime) -> None:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Connection, Select, func, select
 
 from testio_mcp.database.tables import Execution, Product, Test, table_of
+from testio_mcp.database.tables.sync import ACCOUNT
 from testio_mcp.errors import NotFound
 from testio_mcp.sync import state
 from testio_mcp.sync.bugs import TESTS_PER_REQUEST
@@ -56,7 +57,7 @@ def _steps(conn: Connection, options: SyncOptions, now: datetime) -> Iterator[Pl
         if options.wants("tests"):
             yield _tests(conn, options, product_id, name, tests)
         yield from _lists(conn, options, now, ("environments", "templates"), product_id, name)
-    if reasons_are_due(options, state.checkpoint(conn, "reasons", state.ACCOUNT)):
+    if reasons_are_due(options, state.checkpoint(conn, "reasons", ACCOUNT)):
         yield Planned(step="reasons", what="all reasons", requests=1)
     yield from _of_tests(conn, options, list(names))
     if options.wants("executions"):
@@ -146,8 +147,8 @@ def _numbers(keys: Iterable[str]) -> set[int]:
 
 
 def _executions(conn: Connection, options: SyncOptions) -> Planned:
-    point = state.checkpoint(conn, EXECUTIONS.name, state.ACCOUNT)
-    if point.completed_at is None or options.full or state.letters(conn, EXECUTIONS.name, state.ACCOUNT):
+    point = state.checkpoint(conn, EXECUTIONS.name, ACCOUNT)
+    if point.completed_at is None or options.full or state.letters(conn, EXECUTIONS.name, ACCOUNT):
         known: int = conn.execute(select(func.count(_EXECUTION.id))).scalar_one()
         pages = max(1, -(-known // EXECUTIONS_AT_ONCE))
         return Planned(step="executions", what="the whole list", requests=pages + 1)

@@ -29,8 +29,6 @@ from testio_mcp.sync.state import log_changes
 _copy, _feature = table_of(TestFeature).c, FEATURES.table.c
 SHRINK_LIMIT = 0.2
 """A listing that lost more than this share of its records at once is not believed; a single record is."""
-LACKS = "the list lacks "
-"""How the reason of a dead letter begins that a list is not believed."""
 _NEVER_EMPTY = (PRODUCTS, TESTS)
 """Lists that an API which forgets something answers empty, and an account hardly ever: these are not believed."""
 _TAKEN_ALONG: dict[str, tuple[tuple[Resource, str], ...]] = {

@@ -1,8 +1,6 @@
 """What a payload becomes in the tables: its own row, what it refers to, and its parts."""
 
-import hashlib
 import json
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -37,9 +35,8 @@ from testio_mcp.database.tables import (
     UserStory,
     table_of,
 )
-from testio_mcp.domain import FAR_FUTURE
+from testio_mcp.domain import FAR_FUTURE, compute_id, normalize_name
 from testio_mcp.rejections import Match, Reason, Remark, match
-from testio_mcp.texts import visible
 
 _PERSON, _SECTION, _FEATURE = table_of(Person), table_of(Section), table_of(Feature)
 _ENVIRONMENT, _STORY, _MEMBER = table_of(TestEnvironment), table_of(UserStory), table_of(FeatureSection)
@@ -159,8 +156,8 @@ def id_of_story(story: UserStoryPayload, feature_id: int) -> int | None:
 
 def _named_id(owner_id: int, name: str | None) -> int | None:
     """A 53-bit id for what has a name and no id, the same in every copy; None for a name that shows nothing."""
-    shown = _normalize_name(name or "")
-    return _compute_id(f"{owner_id} {shown}") if shown else None
+    shown = normalize_name(name or "")
+    return compute_id(f"{owner_id} {shown}") if shown else None
 
 
 def _placeholder(scope: Scope) -> Row:
@@ -185,29 +182,8 @@ def _story_row(story_id: int, title: str | None, feature_id: int, product_id: in
 
 @lru_cache(maxsize=10_000)
 def _person(name: str) -> Row:
-    """A person: the name as people see it, and a 53-bit id computed from that.
-
-    The name is all that the API tells of a person. What nobody sees makes no second person: white space around it
-    or twice within it, hidden characters, and another encoding of the same letters. Case is seen, and counts.
-    """
-    shown = _normalize_name(name)
-    return {"id": _compute_id(shown), "name": shown}
-
-
-def _normalize_name(name: str) -> str:
-    """A name in one form, so that it is the same however it was typed."""
-    return " ".join(visible(unicodedata.normalize("NFC", name)).split())
-
-
-def _compute_id(text: str) -> int:
-    """A 53-bit number, the same for the same text in every copy."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 11
-
-
-def person_id(name: str) -> int:
-    """The id of the person with this name, in whatever way it is written."""
-    found: int = _person(name)["id"]
-    return found
+    shown = normalize_name(name)
+    return {"id": compute_id(shown), "name": shown}
 
 
 def device_row(device: DevicePayload) -> Row:

@@ -3,20 +3,20 @@
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from sqlalchemy import Connection
 
 from testio_mcp.api.client import CustomerApi
 from testio_mcp.api.payloads import Reject
-from testio_mcp.app import App
+from testio_mcp.app import App, Progress, Report
 from testio_mcp.crash_points import crash_point
+from testio_mcp.database.tables.sync import LACKS
 from testio_mcp.errors import StoreBusy
 from testio_mcp.rejections import Reason
 from testio_mcp.sync import state
 from testio_mcp.sync.lock import Lease
-from testio_mcp.sync.progress import Progress, Report
-from testio_mcp.sync.removal import LACKS, Missing, mark_gone
+from testio_mcp.sync.removal import Missing, mark_gone
 from testio_mcp.sync.resources import TESTS, Resource
 from testio_mcp.sync.rows import Scope
 from testio_mcp.sync.writer import Tally, store_records
@@ -30,6 +30,7 @@ _BUSY_WAITS = 11
 Entity = Literal[
     "features", "tests", "bugs", "executions", "metrics", "environments", "templates", "reasons", "results"
 ]
+ENTITIES: frozenset[Entity] = frozenset(get_args(Entity))
 
 
 @dataclass(frozen=True)

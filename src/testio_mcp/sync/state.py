@@ -24,16 +24,9 @@ from testio_mcp.database.tables import (
     TestStoryResult,
     table_of,
 )
+from testio_mcp.database.tables.sync import ACCOUNT
 from testio_mcp.domain import AWAITING, DID_NOT_RUN
 from testio_mcp.rejections import Match, Reason
-
-ACCOUNT = 0
-"""The product id under which the state of account-wide resources is kept."""
-ALL_TESTS, ALL_EXECUTIONS = "all tests", "all executions"
-"""Checkpoints that tell when these lists were last read from end to end: all deletions up to then are known.
-
-`next_page` of the second is how many executions the copy held then beyond those that the API counts.
-"""
 
 MUTABLE = ("initialized", "customer_finalized", "waiting", "running", "locked")
 """Statuses of tests that can still change; an unknown status counts as mutable as well."""
@@ -42,8 +35,6 @@ ENDED = (*IMMUTABLE, "locked")
 """Statuses of tests in which nobody runs anything any more."""
 UNDECIDED = ("pending", "unknown")
 """Statuses of executions without an outcome."""
-UNKNOWN = "the API no longer knows it"
-"""Why a test is a dead letter that was listed before: it is gone if the next run is told so again."""
 POSITION = "position "
 """How the key of a dead letter begins when all that is known of the record is its place in a list."""
 

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from testio_mcp.api.payloads import Page, Reject, TestPayload
 from testio_mcp.database.tables import Test, table_of
+from testio_mcp.database.tables.sync import ALL_TESTS, NO_LONGER_KNOWN
 from testio_mcp.errors import (
     ApiError,
     ApiNotFound,
@@ -73,7 +74,7 @@ class Walk:
             lost = [int(key) for key in letters if key.isdigit()]
             passed_over = await self._run.read(self._passed_over)
             unseen = [key for key in dict.fromkeys((*mutable, *passed_over, *lost)) if key not in self._seen]
-            denied = [key for key in lost if letters[str(key)] == state.UNKNOWN]
+            denied = [key for key in lost if letters[str(key)] == NO_LONGER_KNOWN]
             await self._refresh(unseen, {*denied, *passed_over})
         if self._run.options.since is None:
             done = state.Point(None, self._run.started_at)
@@ -103,7 +104,7 @@ class Walk:
     def _conclude(self, conn: Connection) -> None:
         state.clear_old_letters(conn, TESTS.name, self._product_id, self._run.started_at)
         done = state.Point(None, self._run.started_at)
-        state.save_checkpoint(conn, state.ALL_TESTS, self._product_id, done)
+        state.save_checkpoint(conn, ALL_TESTS, self._product_id, done)
         if all(key.isdigit() for key in self._rejected):
             gone = missing(conn, TESTS, self._seen, _TEST.product_id == self._product_id)
             self._run.remove(conn, TESTS, self._product_id, gone, f"product {self._product_id}")
@@ -203,7 +204,7 @@ class Walk:
         found = await at_once(self._get(test_id) for test_id in test_ids)
         records = [item for item in found if isinstance(item, TestPayload)]
         rejects = [item for item in found if isinstance(item, Reject)]
-        unknown = [int(item.key) for item in rejects if item.reason == state.UNKNOWN]
+        unknown = [int(item.key) for item in rejects if item.reason == NO_LONGER_KNOWN]
         gone = [key for key in unknown if key in denied or await self._is_unlisted(key)]
         rejects = [item for item in rejects if not (item.key.isdigit() and int(item.key) in gone)]
 
@@ -228,7 +229,7 @@ class Walk:
         try:
             return await self._run.api.get_test(test_id)
         except ApiNotFound:
-            return Reject(str(test_id), state.UNKNOWN, None)
+            return Reject(str(test_id), NO_LONGER_KNOWN, None)
         except FATAL:
             raise
         except ApiError as error:

@@ -8,6 +8,18 @@ from sqlmodel import Field, SQLModel
 from testio_mcp.database.tables.columns import key, ref, when
 from testio_mcp.database.types import BigId
 
+ACCOUNT = 0
+"""The product id under which the state of account-wide resources is kept."""
+ALL_TESTS, ALL_EXECUTIONS = "all tests", "all executions"
+"""Checkpoints that tell when these lists were last read from end to end: all deletions up to then are known.
+
+`next_page` of the second is how many executions the copy held then beyond those that the API counts.
+"""
+NO_LONGER_KNOWN = "the API no longer knows it"
+"""Why a test is a dead letter that was listed before: it is gone if the next run hears the same."""
+LACKS = "the list lacks "
+"""How the reason of a dead letter begins whose list shrank too much to be believed."""
+
 
 class SyncRun(SQLModel, table=True):
     """One run of the sync. `status`: running, completed, incomplete (dead letters), failed, interrupted."""

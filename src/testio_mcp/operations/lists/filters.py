@@ -37,10 +37,9 @@ from testio_mcp.database.dialect import among, among_texts, fetch
 from testio_mcp.database.tables import Person, table_of
 from testio_mcp.database.types import utc_text
 from testio_mcp.database.words import fold
-from testio_mcp.domain import FAR_FUTURE
+from testio_mcp.domain import FAR_FUTURE, person_id
 from testio_mcp.operations.metrics.periods import Period, bounds
 from testio_mcp.settings import Settings
-from testio_mcp.sync.rows import person_id
 
 _SEPARATOR = ", "
 """What stands between the values of a text that lists several."""

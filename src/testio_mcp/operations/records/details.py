@@ -8,11 +8,10 @@ from typing import Any
 from pydantic import BaseModel
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, select
 
-from testio_mcp.api.fields import Fields
-from testio_mcp.api.records import read_attachments
 from testio_mcp.database.dialect import fetch_records
 from testio_mcp.database.tables import Bug, table_of
 from testio_mcp.errors import NotFound
+from testio_mcp.fields import Fields, read_attachments
 
 RECENT = 10
 """How many of its newest bugs or tests a summary shows."""

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select
 
-from testio_mcp.api.fields import Fields
 from testio_mcp.database.dialect import fetch, fetch_records
 from testio_mcp.database.tables import (
     Bug,
@@ -26,6 +25,7 @@ from testio_mcp.database.tables import (
     table_of,
 )
 from testio_mcp.domain import OPEN_IN_WORDS, auto_accept_at
+from testio_mcp.fields import Fields
 from testio_mcp.operations import figures
 from testio_mcp.operations.lists.paging import as_of
 from testio_mcp.operations.records.details import GONE, RecentBug, attachments, payload, recent_bugs, the_one

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, func,
 
 from testio_mcp.database.dialect import fetch
 from testio_mcp.database.tables import Bug, Checkpoint, DeadLetter, Execution, Test, UserStory, table_of
+from testio_mcp.database.tables.sync import ACCOUNT
 from testio_mcp.domain import AWAITING, FAR_FUTURE, latest_end_due
 from testio_mcp.operations import figures
 from testio_mcp.operations.lists.filters import any_of
@@ -22,7 +23,6 @@ from testio_mcp.operations.metrics.periods import Period, bounds
 from testio_mcp.operations.metrics.questions import Question
 from testio_mcp.operations.metrics.spans import utc
 from testio_mcp.reports.links import Link, link
-from testio_mcp.sync.state import ACCOUNT
 
 Kind = Literal["bugs", "tests", "user_stories", "executions", "problems"]
 SHOWN = 5

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection, bindparam, func, or_, select
 
-from testio_mcp.app import App
+from testio_mcp.app import App, Report, silent
 from testio_mcp.database.tables import DeadLetter, Drift, Product, table_of
 from testio_mcp.database.types import BigId
 from testio_mcp.errors import NotFound
@@ -15,7 +15,6 @@ from testio_mcp.operations.lists.paging import Cursor, Page, as_of, decode_curso
 from testio_mcp.operations.registry import operation
 from testio_mcp.sync import state
 from testio_mcp.sync.engine import SyncOptions, SyncSummary, run_sync
-from testio_mcp.sync.progress import Report, silent
 
 _letter, _drift, _product = table_of(DeadLetter).c, table_of(Drift).c, table_of(Product).c
 

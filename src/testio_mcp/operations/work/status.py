@@ -9,14 +9,13 @@ from testio_mcp import __version__
 from testio_mcp.app import App
 from testio_mcp.database.migrate import HEAD
 from testio_mcp.database.tables import Bug, Checkpoint, DeadLetter, Product, SyncRun, Test, table_of
+from testio_mcp.database.tables.sync import ALL_TESTS, LACKS, NO_LONGER_KNOWN
 from testio_mcp.domain import format_share, share
 from testio_mcp.operations.figures import count_all_but_gone, count_present
 from testio_mcp.operations.lists.paging import as_of
 from testio_mcp.operations.registry import operation
 from testio_mcp.operations.work.problems import NEWEST, Problem, newest_problems
 from testio_mcp.rejections import UNRECOGNISED
-from testio_mcp.sync.removal import LACKS
-from testio_mcp.sync.state import ALL_TESTS, UNKNOWN
 
 _run, _product, _BUGS = table_of(SyncRun).c, table_of(Product).c, table_of(Bug)
 _bug = _BUGS.c
@@ -81,7 +80,7 @@ _deletions = select(
 ).where(_point.resource.in_((ALL_TESTS, "tests")))
 _doubts = (
     select(_letter.resource, _letter.record_key, _letter.reason)
-    .where(or_(_letter.reason == UNKNOWN, _letter.reason.startswith(LACKS)))
+    .where(or_(_letter.reason == NO_LONGER_KNOWN, _letter.reason.startswith(LACKS)))
     .order_by(_letter.id.desc())
     .limit(NEWEST)
 )

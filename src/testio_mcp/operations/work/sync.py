@@ -5,13 +5,12 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
-from testio_mcp.app import App
+from testio_mcp.app import App, Report, silent
 from testio_mcp.errors import BadInput
 from testio_mcp.operations.arguments import AsList, Ids
 from testio_mcp.operations.metrics.periods import Period, bounds
 from testio_mcp.operations.registry import operation
 from testio_mcp.sync.engine import SyncOptions, SyncSummary, plan_sync, run_sync
-from testio_mcp.sync.progress import Report, silent
 from testio_mcp.sync.run import Entity
 
 

@@ -225,7 +225,7 @@ async def _account() -> AsyncIterator["App"]:
 async def _ask(operation: "Operation", arguments: Mapping[str, object]) -> "tuple[dict[str, Any], ZoneInfo]":
     """The answer to a question, and the time zone in which people read it."""
     with importing():
-        from testio_mcp.api.scrub import repair
+        from testio_mcp.scrub import repair
     async with _account() as app:
         if operation.safety == "read":
             result = await operation.answer(app, arguments)

@@ -24,8 +24,8 @@ from testio_mcp.surfaces.mcp import plain
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from testio_mcp.sync.progress import Progress as Step
-    from testio_mcp.sync.progress import Report
+    from testio_mcp.app import Progress as Step
+    from testio_mcp.app import Report
 
 Form = Literal["json", "csv", "md"]
 UTC_ZONE = ZoneInfo("UTC")

@@ -10,7 +10,6 @@ from testio_mcp import __version__
 from testio_mcp.app import App
 from testio_mcp.database.versions import data_version
 from testio_mcp.operations.registry import Operation
-from testio_mcp.sync.freshness import refresh
 
 CLOCK_SECONDS = 300
 """Some answers count from now (what is left until a bug is accepted): a tag is good for this long at most."""
@@ -26,7 +25,7 @@ async def entity_tag(app: App, operation: Operation, request: Request, form: str
     """
     if not operation.idempotent:
         return None
-    await refresh(app, operation.needs)
+    await app.refresh(operation.needs)
     version = await app.store.read(data_version)
     if version is None:
         return None

@@ -15,12 +15,12 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from testio_mcp import __version__
-from testio_mcp.api.scrub import repair
 from testio_mcp.app import App
 from testio_mcp.errors import BadInput, RateLimited, TestioError
 from testio_mcp.operations.links import address
 from testio_mcp.operations.registry import Operation
 from testio_mcp.reports.links import Link, with_links
+from testio_mcp.scrub import repair
 from testio_mcp.surfaces.account import Account, registry
 from testio_mcp.surfaces.http.docs_page import docs_page
 from testio_mcp.surfaces.http.etags import entity_tag, is_known

@@ -41,7 +41,7 @@ from testio_mcp.surfaces.mcp.tools import Toolbox
 from testio_mcp.surfaces.report_files import is_report
 
 if TYPE_CHECKING:
-    from testio_mcp.sync.progress import Progress, Report
+    from testio_mcp.app import Progress, Report
 
 _INSTRUCTIONS = (
     ("", "Crowdtesting data of one Test IO account, answered from a local copy."),

@@ -8,8 +8,11 @@ not know), `status:missing` (a field that every such record has).
 """
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from testio_mcp.scrub import scrub_url
 
 MAX_ID = 2**53 - 1
 """The largest integer that every JSON reader keeps exactly."""
@@ -320,3 +323,39 @@ class Fields:
             elif item is not None:
                 self.wrong(name, item)
         return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentPayload:
+    """A file at an address; `kind` is the API's word, if any."""
+
+    id: int | None
+    url: str
+    kind: str | None
+    thumbnail: str | None
+
+
+def read_attachments(fields: Fields, name: str = "attachments") -> tuple[AttachmentPayload, ...]:
+    """Attachments that have an address, given as objects or as plain addresses."""
+    found = []
+    for item in fields.items(name):
+        if type(item) is str and item:
+            found.append(AttachmentPayload(None, scrub_url(item), None, None))
+        elif type(item) is dict:
+            attachment = Fields(item, f"{fields.where}{name}.", fields.drift)
+            url = attachment.text("url", "file_url")
+            if url:
+                kind = attachment.text("kind", "type", "content_type")
+                found.append(AttachmentPayload(attachment.id("id"), url, kind, _thumbnail(item)))
+        elif item is not None:
+            fields.wrong(name, item)
+    return tuple(found)
+
+
+def _thumbnail(attachment: dict[str, Any]) -> str | None:
+    urls = attachment.get("thumbnail_urls") or attachment.get("thumbnail_url")
+    if type(urls) is dict:
+        urls = list(urls.values())
+    if type(urls) is list:
+        urls = next((url for url in urls if type(url) is str), None)
+    return urls if type(urls) is str else None
