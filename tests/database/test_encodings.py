@@ -11,7 +11,7 @@ from testio_mcp.database.cache import PersistentCache
 from testio_mcp.database.tables import Person, table_of
 from testio_mcp.domain import person_id
 from testio_mcp.errors import StoreError
-from testio_mcp.operations.records.people import list_people
+from testio_mcp.operations.lists.people import list_people
 from tests.conftest import SettingsFor
 from tests.postgres import PostgresServer
 

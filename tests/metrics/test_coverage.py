@@ -7,10 +7,10 @@ from hypothesis import Phase, given, settings
 from sqlalchemy import Connection
 
 from testio_mcp.database.cache import PersistentCache
+from testio_mcp.operations.lists.features import get_feature
+from testio_mcp.operations.lists.products import get_product
 from testio_mcp.operations.metrics.query import query_metrics
 from testio_mcp.operations.metrics.questions import Question
-from testio_mcp.operations.records.feature_detail import get_feature
-from testio_mcp.operations.records.product_detail import get_product
 from testio_mcp.operations.reports.compare import compare_quality
 from testio_mcp.operations.reports.matrix import execution_matrix
 from testio_mcp.operations.reports.quality_report import quality_report

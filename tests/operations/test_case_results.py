@@ -117,7 +117,7 @@ async def test_steps_of_the_newest_results_only(account: Account, monkeypatch: p
     results = _told(account.world)
     newest = max((result["test"] for result in results), key=lambda test: str(truth.moment(test["end_at"])))
     own = [result for result in results if result["test"]["id"] == newest["id"]]
-    monkeypatch.setattr("testio_mcp.operations.records.case_results.STEPS_READ", len(own))
+    monkeypatch.setattr("testio_mcp.operations.lists.case_results.STEPS_READ", len(own))
 
     page = await ask(account, "test_case_results", by="step", limit=100)
 

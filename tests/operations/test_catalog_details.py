@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import insert
 
 from testio_mcp.database.tables import FeatureSection, table_of
-from testio_mcp.operations.records import feature_detail
+from testio_mcp.operations.lists import features
 from testio_sandbox import World
 from tests.operations import truth
 from tests.operations.conftest import NOW, ask
@@ -122,7 +122,7 @@ async def test_rates_are_over_tests_that_ran_and_null_over_nothing(account: Acco
 async def test_a_feature_shows_its_stories_tests_and_bugs(
     synced: Account, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
-    monkeypatch.setattr(feature_detail, "FEW", few)
+    monkeypatch.setattr(features, "FEW", few)
     world = synced.world
     for product_id in world.product_ids:
         tests = truth.tests_of(world, product_id)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from testio_mcp.errors import BadInput, NotFound
-from testio_mcp.operations.records.report_fields import Values, content_type, number
+from testio_mcp.operations.lists.report_fields import Values, content_type, number
 from testio_sandbox import World
 from tests.operations import truth
 from tests.operations.conftest import NOW, ask

@@ -9,7 +9,7 @@ import pytest
 
 from testio_mcp.app import App
 from testio_mcp.errors import NotFound
-from testio_mcp.operations.records.timeline import LINES
+from testio_mcp.operations.lists.details import LINES
 from testio_mcp.operations.registry import operations
 from testio_sandbox import World
 from tests.operations import truth

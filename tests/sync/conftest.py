@@ -13,7 +13,7 @@ from testio_mcp.app import App, silent
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.database.search import KINDS, index_table
 from testio_mcp.database.tables import metadata
-from testio_mcp.operations.records.products import list_products
+from testio_mcp.operations.lists.products import list_products
 from testio_mcp.sync.engine import SyncOptions, SyncSummary, run_sync
 from testio_mcp.sync.run import Entity
 from testio_sandbox import Fault, Sandbox, World, serve_sandbox

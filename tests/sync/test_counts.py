@@ -7,13 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from testio_mcp.operations.records.environments import list_test_environments
-from testio_mcp.operations.records.feature_detail import get_feature, get_user_story
-from testio_mcp.operations.records.features import list_features, list_user_stories
-from testio_mcp.operations.records.people import list_people
-from testio_mcp.operations.records.person_detail import get_person
-from testio_mcp.operations.records.product_detail import get_product
-from testio_mcp.operations.records.products import list_products
+from testio_mcp.operations.lists.environments import list_test_environments
+from testio_mcp.operations.lists.features import get_feature, get_user_story, list_features, list_user_stories
+from testio_mcp.operations.lists.people import get_person, list_people
+from testio_mcp.operations.lists.products import get_product, list_products
 from testio_mcp.operations.work.changes import list_changes
 from testio_mcp.operations.work.status import get_status
 from testio_mcp.settings import Settings

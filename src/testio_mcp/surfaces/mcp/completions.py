@@ -36,7 +36,7 @@ def _first(values: list[str]) -> Completion:
 
 
 async def _ids(account: Account, kind: str, typed: str) -> list[str]:
-    from testio_mcp.operations.records.newest import newest_ids
+    from testio_mcp.operations.lists.details import newest_ids
 
     app = await account.app()
     found = await app.store.read(partial(newest_ids, kind=kind, typed=typed.strip(), limit=MOST + 1))

@@ -23,6 +23,9 @@ from testio_mcp.operations.metrics.periods import ALL_TIME, bounds, period_of, t
 from testio_mcp.operations.registry import operation
 from testio_mcp.settings import Settings
 
+_TESTS, _PEOPLE = table_of(Test), table_of(Person)
+_test, _person, _case_result = _TESTS.c, _PEOPLE.c, table_of(TestCaseResult).c
+
 By = Literal["test_case", "step", "tester", "test"]
 Sort = Literal["worst", "name"]
 STEPS_READ = 20_000
@@ -30,8 +33,6 @@ STEPS_READ = 20_000
 _ENDS = ("passed", "failed", "blocked")
 _STEPS = ("steps", "test_case_steps", "step_results")
 _NO_RATE = 10_001
-
-_case, _test, _person = table_of(TestCaseResult).c, table_of(Test).c, table_of(Person).c
 
 
 class Results(BaseModel):
@@ -103,11 +104,11 @@ _FILTERS: Mapping[str, ColumnElement[bool]] = {
     "end_from": _test.end_at.is_not(None) & (_test.sort_at >= bindparam("end_from", type_=_test.sort_at.type)),
     "end_before": _test.end_at.is_not(None) & (_test.sort_at < bindparam("end_before", type_=_test.sort_at.type)),
 }
-_results_of_tests = table_of(TestCaseResult).join(table_of(Test), _case.test_id == _test.id)
-_with_testers = _results_of_tests.outerjoin(table_of(Person), _case.tester_id == _person.id)
+_results_of_tests = table_of(TestCaseResult).join(_TESTS, _case_result.test_id == _test.id)
+_with_testers = _results_of_tests.outerjoin(_PEOPLE, _case_result.tester_id == _person.id)
 _BY: Mapping[str, tuple[ColumnElement[Any], ColumnElement[Any]]] = {
-    "test_case": (_case.test_case_id, _case.title),
-    "tester": (_case.tester_id, _person.name),
+    "test_case": (_case_result.test_case_id, _case_result.title),
+    "tester": (_case_result.tester_id, _person.name),
     "test": (_test.id, _test.title),
 }
 _AS_OF = select(as_of("tests"))
@@ -124,10 +125,10 @@ def _counted(names: frozenset[str], by: By) -> Select[Any]:
     """Results by group, test and status, the newest test last."""
     key, name = _BY[by]
     return (
-        select(key, func.max(name), _test.id, _case.status, func.count())
+        select(key, func.max(name), _test.id, _case_result.status, func.count())
         .select_from(_with_testers)
         .where(*_conditions(names))
-        .group_by(key, _test.id, _case.status)
+        .group_by(key, _test.id, _case_result.status)
         .order_by(_test.id)
     )
 
@@ -136,17 +137,17 @@ def _counted(names: frozenset[str], by: By) -> Select[Any]:
 def _payloads(names: frozenset[str]) -> Select[Any]:
     """The payloads of results, those of the newest tests first."""
     return (
-        select(_case.test_case_id, _case.title, _test.id, _case.raw)
+        select(_case_result.test_case_id, _case_result.title, _test.id, _case_result.raw)
         .select_from(_results_of_tests)
         .where(*_conditions(names))
-        .order_by(_test.sort_at.desc(), _test.id.desc(), _case.position)
+        .order_by(_test.sort_at.desc(), _test.id.desc(), _case_result.position)
         .limit(bindparam("limit"))
     )
 
 
 @lru_cache(maxsize=16)
 def _number(names: frozenset[str]) -> Select[Any]:
-    return select(func.count(_case.test_id)).select_from(_results_of_tests).where(*_conditions(names))
+    return select(func.count(_case_result.test_id)).select_from(_results_of_tests).where(*_conditions(names))
 
 
 @operation(

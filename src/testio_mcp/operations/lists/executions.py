@@ -22,14 +22,15 @@ from testio_mcp.operations.lists.filters import (
 from testio_mcp.operations.lists.listing import ListQuery, Order, list_operation
 from testio_mcp.operations.lists.paging import Cursor, Page
 
+_PRODUCTS, _TESTS, _STORIES = table_of(Product), table_of(Test), table_of(UserStory)
+_PEOPLE, _EXECUTIONS, _RUN_DEVICES = table_of(Person), table_of(Execution), table_of(ExecutionDevice)
+_product, _test, _story, _person = _PRODUCTS.c, _TESTS.c, _STORIES.c, _PEOPLE.c
+_execution, _run_device = _EXECUTIONS.c, _RUN_DEVICES.c
+
 ExecutionStatus = Literal["pending", "passed", "failed", "blocked", "cancelled", "unknown"]
 Sort = Literal["newest", "oldest"]
 
-_EXECUTIONS, _DEVICES = table_of(Execution), table_of(ExecutionDevice)
-_TESTS, _STORIES = table_of(Test), table_of(UserStory)
-_execution, _device, _test, _story = _EXECUTIONS.c, _DEVICES.c, _TESTS.c, _STORIES.c
-_product, _person = table_of(Product).c, table_of(Person).c
-_texts = texts_of_devices(_device)
+_texts = texts_of_devices(_run_device)
 
 
 Statuses = Annotated[
@@ -78,17 +79,17 @@ class ExecutionPage(Page):
         _test.product_id,
         _product.name.label("product"),
         _person.name.label("tester"),
-        _device.name.label("device"),
-        _device.operating_system,
+        _run_device.name.label("device"),
+        _run_device.operating_system,
         _execution.executed_at,
         _execution.comment,
     ),
     joins=(
         (_STORIES, _execution.user_story_id == _story.id),
         (_TESTS, _execution.test_id == _test.id),
-        (table_of(Product), _test.product_id == _product.id),
-        (table_of(Person), _execution.executed_by_id == _person.id),
-        (_DEVICES, (_device.execution_id == _execution.id) & (_device.position == 0)),
+        (_PRODUCTS, _test.product_id == _product.id),
+        (_PEOPLE, _execution.executed_by_id == _person.id),
+        (_RUN_DEVICES, (_run_device.execution_id == _execution.id) & (_run_device.position == 0)),
     ),
     orders={"newest": Order((_execution.id,)), "oldest": Order((_execution.id,), is_descending=False)},
     resources=("executions",),
@@ -99,9 +100,7 @@ class ExecutionPage(Page):
 )
 def list_executions(
     query: ListQuery,
-    product_id: Annotated[
-        int | None, Equal(_test.product_id, of=_test.id, exists=table_of(Product)), OF_PRODUCT
-    ] = None,
+    product_id: Annotated[int | None, Equal(_test.product_id, of=_test.id, exists=_PRODUCTS), OF_PRODUCT] = None,
     test_ids: Annotated[
         Ids,
         Among(_execution.test_id, exists=_TESTS),
@@ -121,21 +120,21 @@ def list_executions(
     ] = [],  # noqa: B006
     device: Annotated[
         str | None,
-        Contains(_texts["device"], of=_device.execution_id),
+        Contains(_texts["device"], of=_run_device.execution_id),
         Field(description="Part of the device's name."),
     ] = None,
     device_category: Annotated[
         str | None,
-        Contains(_texts["device_category"], of=_device.execution_id),
+        Contains(_texts["device_category"], of=_run_device.execution_id),
         Field(description="Part of it, such as phone."),
     ] = None,
     operating_system: Annotated[
         str | None,
-        Contains(_texts["operating_system"], of=_device.execution_id),
+        Contains(_texts["operating_system"], of=_run_device.execution_id),
         Field(description="Part of it: ios, Windows 11."),
     ] = None,
     browser: Annotated[
-        str | None, Contains(_texts["browser"], of=_device.execution_id), Field(description="Part of its name.")
+        str | None, Contains(_texts["browser"], of=_run_device.execution_id), Field(description="Part of its name.")
     ] = None,
     executed_from: Annotated[
         date | None, FromDay(_execution.executed_at), Field(description="Run on or after this day.")

@@ -1,10 +1,10 @@
-"""All about one product."""
+"""Products: the list, and one of them."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
-from sqlalchemy import Connection, Select, String, bindparam, case, exists, func, select, type_coerce
+from sqlalchemy import Connection, Select, String, and_, bindparam, case, exists, func, or_, select, type_coerce
 
 from testio_mcp.database.dialect import fetch, fetch_records
 from testio_mcp.database.tables import (
@@ -22,17 +22,104 @@ from testio_mcp.database.tables import (
 )
 from testio_mcp.domain import OPEN_IN_WORDS, RAN_IN_WORDS
 from testio_mcp.operations import figures
-from testio_mcp.operations.lists.paging import as_of
+from testio_mcp.operations.arguments import TotalOnly
+from testio_mcp.operations.figures import count_all_but_gone, count_present
+from testio_mcp.operations.lists.details import GONE, the_one
+from testio_mcp.operations.lists.paging import Cursor, Page, as_of, decode_cursor, encode_cursor
+from testio_mcp.operations.lists.tests import BugCounts, past_end
 from testio_mcp.operations.metrics.engine import coverage_of
-from testio_mcp.operations.records.details import GONE, the_one
-from testio_mcp.operations.records.tests import BugCounts, past_end
 from testio_mcp.operations.registry import operation
+
+_TESTS, _BUGS, _FEATURES = table_of(Test), table_of(Bug), table_of(Feature)
+_SECTIONS, _MEMBERS = table_of(Section), table_of(FeatureSection)
+_product, _test, _bug, _feature = table_of(Product).c, _TESTS.c, _BUGS.c, _FEATURES.c
+_section, _copy, _member = _SECTIONS.c, table_of(TestFeature).c, _MEMBERS.c
+
+
+class ProductSummary(BaseModel):
+    """One product in a list."""
+
+    id: int
+    name: str
+    type: str | None
+    tests: int = Field(description="Exploratory tests of any status.")
+    bugs: int
+    open_bugs: int = Field(description="Bugs without a decision (status open).")
+    last_activity_at: datetime | None = Field(description="Newest bug report or start of a test.")
+
+
+class ProductPage(Page):
+    """Products by name."""
+
+    items: list[ProductSummary]
+    scope: str = f"tests: all statuses; bugs: of all tests; {OPEN_IN_WORDS}"
+
+
+def _newest_bug() -> Select[str]:
+    return select(func.max(type_coerce(_bug.reported_at, String))).where(
+        _bug.product_id == _product.id, _bug.gone_at.is_(None)
+    )
+
+
+def _newest_start() -> Select[str]:
+    return select(func.max(type_coerce(_test.start_at, String))).where(
+        _test.product_id == _product.id,
+        _test.gone_at.is_(None),
+        _test.start_at <= bindparam("now", type_=_test.start_at.type),
+    )
+
+
+_after = or_(
+    _product.name > bindparam("name"), and_(_product.name == bindparam("name"), _product.id > bindparam("id"))
+)
+_list = (
+    select(
+        _product.id,
+        _product.name,
+        _product.type,
+        count_all_but_gone(_TESTS, _test.product_id == _product.id).label("tests"),
+        count_all_but_gone(_BUGS, _bug.product_id == _product.id).label("bugs"),
+        count_present(_BUGS, _bug.product_id == _product.id, _bug.status == "open").label("open_bugs"),
+        _newest_bug().scalar_subquery().label("newest_bug"),
+        _newest_start().scalar_subquery().label("newest_start"),
+    )
+    .where(_product.gone_at.is_(None), _after)
+    .order_by(_product.name, _product.id)
+    .limit(bindparam("limit"))
+)
+_about = select(
+    select(func.count(_product.id)).where(_product.gone_at.is_(None)).scalar_subquery(),
+    as_of("products", "tests", "bugs"),
+)
+
+
+@operation("/products", command="products list", toolset="catalog", needs=("tests", "bugs"), examples=({},))
+def list_products(
+    conn: Connection,
+    cursor: Cursor = None,
+    limit: Annotated[int, Field(ge=1, le=200, description="Products per page, 1 to 200.")] = 50,
+    total_only: TotalOnly = False,
+) -> ProductPage:
+    """List the products with their numbers of tests, bugs and open bugs.
+
+    Start here: most tools take the ids.
+    """
+    total, moment = fetch(conn, _about, {})[0]
+    if total_only:
+        return ProductPage(items=[], total=total, next_cursor=None, as_of=moment)
+    name, last_id = decode_cursor(cursor, str, int) if cursor else ("", -1)
+    keys = {"name": name, "id": last_id, "limit": limit + 1, "now": datetime.now(UTC)}
+    rows = fetch_records(conn, _list, keys)
+    items = rows[:limit]
+    for item in items:
+        moments = (item.pop("newest_bug"), item.pop("newest_start"))
+        item["last_activity_at"] = max((when for when in moments if when), default=None)
+    following = encode_cursor(items[-1]["name"], items[-1]["id"]) if len(rows) > limit else None
+    return ProductPage.model_validate({"items": items, "total": total, "next_cursor": following, "as_of": moment})
+
 
 SHOWN = 20
 """How many running tests are shown."""
-_product, _section, _member = table_of(Product).c, table_of(Section).c, table_of(FeatureSection).c
-_feature = table_of(Feature).c
-_test, _bug, _copy = table_of(Test).c, table_of(Bug).c, table_of(TestFeature).c
 
 
 class SectionInProduct(BaseModel):
@@ -93,10 +180,10 @@ def _number(table: type[Any], *also: Any) -> Any:
 _tested = exists().where(
     _copy.feature_id == _feature.id, _copy.test_id == _test.id, _test.gone_at.is_(None), figures.RAN
 )
-_newest_bug = select(func.max(type_coerce(_bug.reported_at, String))).where(
+_newest_report_of_one = select(func.max(type_coerce(_bug.reported_at, String))).where(
     _bug.product_id == bindparam("id"), _bug.gone_at.is_(None)
 )
-_newest_start = select(func.max(type_coerce(_test.start_at, String))).where(
+_newest_start_of_one = select(func.max(type_coerce(_test.start_at, String))).where(
     _test.product_id == bindparam("id"),
     _test.gone_at.is_(None),
     _test.start_at <= bindparam("now", type_=_test.start_at.type),
@@ -111,22 +198,22 @@ _base = select(
     _number(UserStory).scalar_subquery().label("user_stories"),
     _number(TestEnvironment).scalar_subquery().label("test_environments"),
     _number(TestTemplate).scalar_subquery().label("test_templates"),
-    _newest_bug.scalar_subquery().label("newest_bug"),
-    _newest_start.scalar_subquery().label("newest_start"),
+    _newest_report_of_one.scalar_subquery().label("newest_bug"),
+    _newest_start_of_one.scalar_subquery().label("newest_start"),
     as_of("products", "features", "tests", "bugs", product_id=_product.id).label("as_of"),
     _product.gone_at,
 ).where(_product.id == bindparam("id"))
 # A product whose features name no sections at all has unknown memberships, not empty sections.
 _is_told = (
     select(func.count())
-    .join_from(table_of(FeatureSection), table_of(Section))
+    .join_from(_MEMBERS, _SECTIONS)
     .where(_section.product_id == bindparam("id"), _section.gone_at.is_(None))
     .scalar_subquery()
 )
 _sections: Select[Any] = (
     select(_section.id, _section.name, case((_is_told > 0, func.count(_feature.id))).label("features"))
-    .outerjoin_from(table_of(Section), table_of(FeatureSection), _member.section_id == _section.id)
-    .outerjoin(table_of(Feature), (_member.feature_id == _feature.id) & _feature.gone_at.is_(None))
+    .outerjoin_from(_SECTIONS, _MEMBERS, _member.section_id == _section.id)
+    .outerjoin(_FEATURES, (_member.feature_id == _feature.id) & _feature.gone_at.is_(None))
     .where(_section.product_id == bindparam("id"), _section.gone_at.is_(None))
     .group_by(_section.id, _section.name)
     .order_by(_section.id)
@@ -141,7 +228,7 @@ _bugs = (
 # Tests that did not run have hardly any bugs: looking for those is cheaper than looking at the tests that ran.
 _bugs_elsewhere = (
     select(_bug.status, func.count())
-    .join_from(table_of(Test), table_of(Bug), _bug.test_id == _test.id)
+    .join_from(_TESTS, _BUGS, _bug.test_id == _test.id)
     .where(_test.product_id == bindparam("id"), ~figures.RAN, _bug.gone_at.is_(None))
     .group_by(_bug.status)
 )

@@ -1,4 +1,4 @@
-"""All about one person."""
+"""People, testers and the customer's contacts: the list, and one of them."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -6,21 +6,91 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, exists, func, select
 
 from testio_mcp.database.dialect import fetch
 from testio_mcp.database.tables import Bug, Execution, Person, Product, Test, table_of
 from testio_mcp.domain import OPEN_IN_WORDS
 from testio_mcp.operations import figures
-from testio_mcp.operations.lists.paging import as_of
-from testio_mcp.operations.records.details import RecentBug, recent_bugs, the_one
-from testio_mcp.operations.records.tests import BugCounts
+from testio_mcp.operations.arguments import TotalOnly
+from testio_mcp.operations.figures import count_present
+from testio_mcp.operations.lists.details import RecentBug, recent_bugs, the_one
+from testio_mcp.operations.lists.filters import Contains, When
+from testio_mcp.operations.lists.listing import ListQuery, Order, list_operation
+from testio_mcp.operations.lists.paging import Cursor, Page, as_of
+from testio_mcp.operations.lists.tests import BugCounts
 from testio_mcp.operations.registry import operation
+
+_TESTS, _BUGS, _PEOPLE = table_of(Test), table_of(Bug), table_of(Person)
+_EXECUTIONS = table_of(Execution)
+_product, _test, _bug, _person = table_of(Product).c, _TESTS.c, _BUGS.c, _PEOPLE.c
+_execution = _EXECUTIONS.c
+
+Role = Literal["tester", "contact"]
+
+
+class PersonSummary(BaseModel):
+    """One person in a list; a display name is all the API tells, and identifies a person."""
+
+    id: int
+    name: str
+    bugs_reported: int
+    executions: int
+    tests_created: int
+    tests_submitted: int
+
+
+class PersonPage(Page):
+    """People by name."""
+
+    items: list[PersonSummary]
+    scope: str = "bugs, executions and tests: of all statuses, also cancelled"
+
+
+_theirs = {
+    "bugs_reported": (_BUGS, _bug.author_id == _person.id),
+    "executions": (_EXECUTIONS, _execution.executed_by_id == _person.id),
+    "tests_created": (_TESTS, _test.created_by_id == _person.id),
+    "tests_submitted": (_TESTS, _test.submitted_by_id == _person.id),
+}
+_has = {name: exists().where(mine, table.c.gone_at.is_(None)) for name, (table, mine) in _theirs.items()}
+
+
+@list_operation(
+    "/people",
+    "people list",
+    table=_PEOPLE,
+    columns=(
+        _person.id,
+        _person.name,
+        *(count_present(table, mine).label(name) for name, (table, mine) in _theirs.items()),
+    ),
+    orders={"name": Order((_person.name, _person.id), is_descending=False)},
+    toolset="catalog",
+    needs=("tests", "bugs"),
+    examples=({"role": "tester"}, {"role": "contact"}),
+)
+def list_people(
+    query: ListQuery,
+    role: Annotated[
+        Role | None,
+        When({"tester": _has["bugs_reported"] | _has["executions"], "contact": _has["tests_created"]}),
+        Field(description="tester or contact (who creates tests)."),
+    ] = None,
+    text: Annotated[str | None, Contains(_person.name), Field(description="Part of the name.")] = None,
+    cursor: Cursor = None,
+    limit: Annotated[int, Field(ge=1, le=100, description="People per page, 1 to 100.")] = 20,
+    total_only: TotalOnly = False,
+) -> PersonPage:
+    """List testers and customer contacts by name, with what they did: bugs, executions, tests.
+
+    list_bugs takes the names as reporters, list_tests as contacts.
+    """
+    return PersonPage.model_validate(query.page())
+
 
 PRODUCTS = 10
 """How many products are shown."""
-_person, _product = table_of(Person).c, table_of(Product).c
-_bug, _execution, _test = table_of(Bug).c, table_of(Execution).c, table_of(Test).c
 
 
 class ProductOfPerson(BaseModel):
@@ -56,11 +126,11 @@ class PersonDetail(BaseModel):
 
 
 _base = select(_person.id, _person.name, as_of("tests", "bugs").label("as_of")).where(_person.id == bindparam("id"))
-_theirs = (_bug.author_id == bindparam("id"), _bug.gone_at.is_(None))
+_reported = (_bug.author_id == bindparam("id"), _bug.gone_at.is_(None))
 _runs = (_execution.executed_by_id == bindparam("id"), _execution.gone_at.is_(None))
 _bugs = (
     select(_bug.product_id, _bug.status, _bug.level, func.count())
-    .where(*_theirs)
+    .where(*_reported)
     .group_by(_bug.product_id, _bug.status, _bug.level)
 )
 _executions = select(_execution.status, func.count()).where(*_runs).group_by(_execution.status)
@@ -68,7 +138,7 @@ _created, _submitted = (
     select(func.count()).where(person == bindparam("id"), _test.gone_at.is_(None))
     for person in (_test.created_by_id, _test.submitted_by_id)
 )
-_reports: Select[Any] = select(func.min(_bug.reported_at), func.max(_bug.reported_at)).where(*_theirs)
+_reports: Select[Any] = select(func.min(_bug.reported_at), func.max(_bug.reported_at)).where(*_reported)
 _executed: Select[Any] = select(func.min(_execution.executed_at), func.max(_execution.executed_at)).where(*_runs)
 
 

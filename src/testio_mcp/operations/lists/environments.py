@@ -11,9 +11,10 @@ from testio_mcp.operations.lists.filters import Contains, Equal
 from testio_mcp.operations.lists.listing import ListQuery, Order, list_operation
 from testio_mcp.operations.lists.paging import Cursor, Page
 
-_ENVIRONMENTS, _TEMPLATES, _PRODUCTS = table_of(TestEnvironment), table_of(TestTemplate), table_of(Product)
-_environment, _template, _product = _ENVIRONMENTS.c, _TEMPLATES.c, _PRODUCTS.c
-_section, _TESTS = table_of(Section).c, table_of(Test)
+_PRODUCTS, _TESTS, _SECTIONS = table_of(Product), table_of(Test), table_of(Section)
+_ENVIRONMENTS, _TEMPLATES = table_of(TestEnvironment), table_of(TestTemplate)
+_product, _test, _section, _environment = _PRODUCTS.c, _TESTS.c, _SECTIONS.c, _ENVIRONMENTS.c
+_template = _TEMPLATES.c
 
 
 class EnvironmentSummary(BaseModel):
@@ -60,7 +61,7 @@ class TemplatePage(Page):
         _environment.url,
         _environment.product_id,
         _product.name.label("product"),
-        count_present(_TESTS, _TESTS.c.test_environment_id == _environment.id).label("tests"),
+        count_present(_TESTS, _test.test_environment_id == _environment.id).label("tests"),
     ),
     joins=((_PRODUCTS, _environment.product_id == _product.id),),
     orders={"newest": Order((_environment.id,))},
@@ -97,7 +98,7 @@ def list_test_environments(
     ),
     joins=(
         (_PRODUCTS, _template.product_id == _product.id),
-        (table_of(Section), _template.section_id == _section.id),
+        (_SECTIONS, _template.section_id == _section.id),
     ),
     orders={"newest": Order((_template.id,))},
     toolset="catalog",

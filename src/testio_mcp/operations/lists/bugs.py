@@ -1,14 +1,28 @@
-"""Bugs."""
+"""Bugs: the list, and one of them."""
 
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Field
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, bindparam, func, or_, select
 
-from testio_mcp.database.dialect import fetch_records
-from testio_mcp.database.tables import Bug, BugDevice, BugField, Feature, Person, Product, Test, table_of
+from testio_mcp.database.dialect import fetch, fetch_records
+from testio_mcp.database.tables import (
+    Attachment,
+    Bug,
+    BugComment,
+    BugDevice,
+    BugField,
+    Feature,
+    Person,
+    Product,
+    Section,
+    Test,
+    TestFeature,
+    table_of,
+)
 from testio_mcp.domain import FAR_FUTURE, BugKind, BugStatus, Level, auto_accept_at
+from testio_mcp.operations import figures
 from testio_mcp.operations.arguments import (
     OF_PRODUCT,
     ON_REQUEST,
@@ -22,6 +36,7 @@ from testio_mcp.operations.arguments import (
     order_by,
 )
 from testio_mcp.operations.figures import RAN, read_timestamp
+from testio_mcp.operations.lists.details import GONE, TimelineEntry, links, payload, the_one, timeline
 from testio_mcp.operations.lists.filters import (
     Among,
     Contains,
@@ -36,15 +51,22 @@ from testio_mcp.operations.lists.filters import (
     texts_of_devices,
 )
 from testio_mcp.operations.lists.listing import ListQuery, Order, list_operation
-from testio_mcp.operations.lists.paging import Cursor, Page
-from testio_mcp.operations.records.tests import TestingTypes, TestStatuses
+from testio_mcp.operations.lists.paging import Cursor, Page, as_of
+from testio_mcp.operations.lists.tests import TestingTypes, TestStatuses
+from testio_mcp.operations.registry import operation
 from testio_mcp.operations.work.search import HasWords
+from testio_mcp.rejections import UNRECOGNISED
+from testio_mcp.settings import Settings
+
+_PRODUCTS, _TESTS, _BUGS = table_of(Product), table_of(Test), table_of(Bug)
+_FEATURES, _PEOPLE, _SECTIONS = table_of(Feature), table_of(Person), table_of(Section)
+_COMMENTS, _COPIES = table_of(BugComment), table_of(TestFeature)
+_product, _test, _bug, _feature = _PRODUCTS.c, _TESTS.c, _BUGS.c, _FEATURES.c
+_person, _section, _bug_device, _field = _PEOPLE.c, _SECTIONS.c, table_of(BugDevice).c, table_of(BugField).c
+_comment, _attachment, _copy = _COMMENTS.c, table_of(Attachment).c, _COPIES.c
 
 Sort = Literal["newest", "oldest"]
 
-_BUGS, _TESTS, _DEVICES = table_of(Bug), table_of(Test), table_of(BugDevice)
-_bug, _test, _device, _field = _BUGS.c, _TESTS.c, _DEVICES.c, table_of(BugField).c
-_product, _feature, _person = table_of(Product), table_of(Feature), table_of(Person)
 Levels = Annotated[list[Level], AsList, Field(description="Kinds but functional have none.")]
 Statuses = Annotated[
     list[str],
@@ -109,7 +131,7 @@ class BugPage(Page):
     items: list[BugSummary]
 
 
-_TEXTS = texts_of_devices(_device)
+_TEXTS = texts_of_devices(_bug_device)
 _with_tests = _BUGS.join(_TESTS, _bug.test_id == _test.id)
 _is_exported = or_(_bug.exported_at.is_not(None), _bug.external_idx.is_not(None))
 _BY_REPORT, _BY_END = frozenset({"product_id", "reported_from", "reported_to"}), frozenset({"end_from", "end_to"})
@@ -130,19 +152,19 @@ _ends = (_test.sort_at, _test.id, _bug.id)
         _bug.rejection_reason,
         _bug.is_known.label("known"),
         _bug.product_id,
-        _product.c.name.label("product"),
+        _product.name.label("product"),
         _bug.test_id,
-        _feature.c.title.label("feature"),
-        _person.c.name.label("reporter"),
+        _feature.title.label("feature"),
+        _person.name.label("reporter"),
         _bug.reported_at,
         _is_exported.label("exported"),
         _bug.exported_at,
         _bug.comment_count.label("comments"),
     ),
     joins=(
-        (_product, _bug.product_id == _product.c.id),
-        (_feature, _bug.feature_id == _feature.c.id),
-        (_person, _bug.author_id == _person.c.id),
+        (_PRODUCTS, _bug.product_id == _product.id),
+        (_FEATURES, _bug.feature_id == _feature.id),
+        (_PEOPLE, _bug.author_id == _person.id),
     ),
     orders={
         "newest": Order((_bug.reported_at, _bug.id), along=_BY_REPORT, missing=_NEVER),
@@ -156,7 +178,7 @@ _ends = (_test.sort_at, _test.id, _bug.id)
 )
 def list_bugs(
     query: ListQuery,
-    product_id: Annotated[int | None, Equal(_bug.product_id, exists=_product), OF_PRODUCT] = None,
+    product_id: Annotated[int | None, Equal(_bug.product_id, exists=_PRODUCTS), OF_PRODUCT] = None,
     test_ids: Annotated[
         Ids, Among(_bug.test_id, exists=_TESTS), Field(description="Only these tests; list_tests shows the ids.")
     ] = [],  # noqa: B006
@@ -166,7 +188,7 @@ def list_bugs(
     testing_types: Annotated[TestingTypes, Among(_test.testing_type, of=_test.id)] = [],  # noqa: B006
     feature_ids: Annotated[
         Ids,
-        Among(_bug.feature_id, exists=_feature),
+        Among(_bug.feature_id, exists=_FEATURES),
         Field(description="Only these features; list_features shows the ids."),
     ] = [],  # noqa: B006
     bug_ids: Annotated[Ids, Among(_bug.id, exists=_BUGS), Field(description="Only these bugs.")] = [],  # noqa: B006
@@ -184,20 +206,20 @@ def list_bugs(
         Field(description="Part of it: duplicate, unrecognised."),
     ] = None,
     device: Annotated[
-        str | None, Contains(_TEXTS["device"], of=_device.bug_id), Field(description="Part of its name.")
+        str | None, Contains(_TEXTS["device"], of=_bug_device.bug_id), Field(description="Part of its name.")
     ] = None,
     device_category: Annotated[
         str | None,
-        Contains(_TEXTS["device_category"], of=_device.bug_id),
+        Contains(_TEXTS["device_category"], of=_bug_device.bug_id),
         Field(description="Part of it, such as phone."),
     ] = None,
     operating_system: Annotated[
         str | None,
-        Contains(_TEXTS["operating_system"], of=_device.bug_id),
+        Contains(_TEXTS["operating_system"], of=_bug_device.bug_id),
         Field(description="Part of it: ios, Windows 11."),
     ] = None,
     browser: Annotated[
-        str | None, Contains(_TEXTS["browser"], of=_device.bug_id), Field(description="Part of its name.")
+        str | None, Contains(_TEXTS["browser"], of=_bug_device.bug_id), Field(description="Part of its name.")
     ] = None,
     test_environment_id: Annotated[
         int | None,
@@ -249,12 +271,12 @@ _of_test = (
     .select_from(_with_tests)
     .where(any_of(_bug.id, "ids"))
 )
-_devices = (
-    select(_device.bug_id, *(_device[name] for name in DeviceOfBug.model_fields))
-    .where(any_of(_device.bug_id, "ids"))
-    .order_by(_device.bug_id, _device.position)
+_devices_of_page = (
+    select(_bug_device.bug_id, *(_bug_device[name] for name in DeviceOfBug.model_fields))
+    .where(any_of(_bug_device.bug_id, "ids"))
+    .order_by(_bug_device.bug_id, _bug_device.position)
 )
-_fields = (
+_fields_of_page = (
     select(_field.bug_id, func.coalesce(_field.name, _field.field_key).label("name"), _field.value)
     .where(any_of(_field.bug_id, "ids"))
     .order_by(_field.bug_id, _field.position)
@@ -271,10 +293,183 @@ def _add_requested(conn: Connection, items: list[dict[str, Any]], fields: frozen
         for item in items:
             item.update(tests[item["id"]])
             item["auto_accept_at"] = auto_accept_at(read_timestamp(item["test_end_at"]), [item["status"]], days)
-    for name, statement in (("devices", _devices), ("custom_fields", _fields)):
+    for name, statement in (("devices", _devices_of_page), ("custom_fields", _fields_of_page)):
         if name in fields:
             parts: dict[int, list[dict[str, Any]]] = {}
             for row in fetch_records(conn, statement, ids):
                 parts.setdefault(row["bug_id"], []).append(row)
             for item in items:
                 item[name] = parts.get(item["id"], [])
+
+
+COMMENTS = 50
+"""How many comments are shown, the newest."""
+
+
+class Device(BaseModel):
+    """A device on which the bug was seen."""
+
+    name: str | None
+    vendor: str | None
+    category: str | None
+    operating_system: str | None
+    operating_system_version: str | None
+    browsers: str | None
+
+
+class Comment(BaseModel):
+    """A comment."""
+
+    created_at: datetime | None
+    author: str | None
+    body: str
+
+
+class CustomField(BaseModel):
+    """A field of the custom report in a bug."""
+
+    name: str | None
+    type: str | None
+    value: str | None
+
+
+class BugDetail(BaseModel):
+    """One bug as it was reported, what became of it, and where it belongs."""
+
+    id: int
+    title: str
+    kind: str
+    level: str
+    status: str
+    rejection_reason: str | None = Field(description=f"{UNRECOGNISED} where the comments match no reason.")
+    rejection_match: str | None = Field(
+        description="What told the reason, surest first: api, comment, name, key, similar, none."
+    )
+    known: bool
+    is_fixed: bool
+    exported_at: datetime | None
+    external_idx: str | None = Field(description="The bug's id in the customer's own tracker.")
+    auto_accept_at: datetime | None = Field(description="When it is auto-accepted, unless somebody decides.")
+    product_id: int
+    product: str
+    section: str | None
+    test_id: int
+    test: str
+    test_end_at: datetime | None
+    feature_id: int | None
+    feature: str | None
+    reporter_id: int | None
+    reporter: str | None
+    reported_at: datetime | None
+    language: str | None
+    location: str | None
+    steps: str | None
+    expected_result: str | None
+    actual_result: str | None
+    reproductions: int | None = Field(description="How often others reproduced it.")
+    attachments: list[str]
+    devices: list[Device]
+    custom_fields: list[CustomField]
+    comments: list[Comment] = Field(description=f"Newest last, at most {COMMENTS}.")
+    comments_left_out: int
+    timeline: list[TimelineEntry] = Field(description="Last changes, oldest first.")
+    as_of: datetime | None
+    gone_at: datetime | None = Field(description=GONE)
+
+
+_base = (
+    select(
+        _bug.id,
+        _bug.title,
+        _bug.kind,
+        _bug.level,
+        _bug.status,
+        _bug.rejection_reason,
+        _bug.rejection_match,
+        _bug.is_known.label("known"),
+        _bug.is_fixed,
+        _bug.exported_at,
+        _bug.external_idx,
+        _bug.product_id,
+        _product.name.label("product"),
+        _section.name.label("section"),
+        _bug.test_id,
+        _test.title.label("test"),
+        _test.end_at.label("test_end_at"),
+        func.coalesce(_bug.feature_id, _copy.feature_id).label("feature_id"),
+        func.coalesce(_feature.title, _copy.title).label("feature"),
+        _bug.author_id.label("reporter_id"),
+        _person.name.label("reporter"),
+        _bug.reported_at,
+        _bug.language,
+        _bug.location,
+        _bug.steps,
+        _bug.expected_result,
+        _bug.actual_result,
+        _bug.comment_count,
+        as_of("tests", "bugs", product_id=_bug.product_id).label("as_of"),
+        _bug.gone_at,
+        _bug.raw,
+    )
+    .join_from(_BUGS, _PRODUCTS, _bug.product_id == _product.id)
+    .join(_TESTS, _bug.test_id == _test.id)
+    .outerjoin(_SECTIONS, _bug.section_id == _section.id)
+    .outerjoin(_FEATURES, _bug.feature_id == _feature.id)
+    .outerjoin(_COPIES, _bug.test_feature_id == _copy.id)
+    .outerjoin(_PEOPLE, _bug.author_id == _person.id)
+    .where(_bug.id == bindparam("id"))
+)
+_devices = (
+    select(*(_bug_device[name] for name in Device.model_fields))
+    .where(_bug_device.bug_id == bindparam("id"))
+    .order_by(_bug_device.position)
+)
+_comments = (
+    select(_comment.created_at, _person.name.label("author"), _comment.body)
+    .outerjoin_from(_COMMENTS, _PEOPLE, _comment.author_id == _person.id)
+    .where(_comment.bug_id == bindparam("id"))
+    .order_by(_comment.created_at.desc().nulls_last(), _comment.position.desc())
+    .limit(COMMENTS)
+)
+_attachments = select(_attachment.url).where(_attachment.bug_id == bindparam("id")).order_by(_attachment.position)
+_fields = (
+    select(func.coalesce(_field.name, _field.field_key).label("name"), _field.type, _field.value)
+    .where(_field.bug_id == bindparam("id"))
+    .order_by(_field.position)
+)
+
+
+@operation(
+    "/bugs/{bug_id}",
+    command="bugs show",
+    toolset="bugs",
+    needs=("tests", "bugs"),
+    examples=({"bug_id": 1},),
+    about="bug",
+)
+def get_bug(
+    conn: Connection,
+    settings: Settings,
+    bug_id: Annotated[int, Field(description="Id of the bug; list_bugs shows the ids.")],
+) -> BugDetail:
+    """Tell all about one bug: steps, expected and actual result, devices, comments, attachments, decision, changes.
+
+    Use it to reproduce a bug or to decide on it; list_bugs finds ids by product, test, severity, status or date.
+    """
+    key = {"id": bug_id}
+    base = the_one(conn, _base, bug_id, "Bug", "list_bugs")
+    comments = fetch_records(conn, _comments, key)[::-1]
+    answer: dict[str, Any] = {
+        **base,
+        "auto_accept_at": auto_accept_at(
+            figures.read_timestamp(base["test_end_at"]), [base["status"]], settings.auto_accept_days
+        ),
+        "reproductions": payload(base["raw"]).count("reproductions"),
+        "attachments": links(row[0] for row in fetch(conn, _attachments, key)),
+        "devices": fetch_records(conn, _devices, key),
+        "custom_fields": fetch_records(conn, _fields, key),
+        "comments": comments,
+        "comments_left_out": base["comment_count"] - len(comments),
+        "timeline": timeline(conn, "bug", bug_id),
+    }
+    return BugDetail.model_validate(answer)
