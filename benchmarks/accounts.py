@@ -13,16 +13,15 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from testio_mcp.api.payloads import (
-    Reject,
     parse_bug,
     parse_environment,
     parse_execution,
     parse_feature,
     parse_product,
-    parse_records,
     parse_template,
     parse_test,
 )
+from testio_mcp.api.records import Reject, parse_records
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.database.dialect import upsert
 from testio_mcp.database.tables import RejectReason, table_of

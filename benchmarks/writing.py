@@ -16,7 +16,8 @@ from sqlalchemy import Connection, Table, func, select
 from benchmarks.accounts import BUGS_PER_TEST, NOW, batches, begin, world_of
 from benchmarks.measure import Series, ratio
 from benchmarks.report import Section, Target, table, times
-from testio_mcp.api.payloads import parse_bug, parse_records, parse_test
+from testio_mcp.api.payloads import parse_bug, parse_test
+from testio_mcp.api.records import parse_records
 from testio_mcp.api.strict_json import read_json
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.database.dialect import Row, upsert

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pytest
 
 from testio_mcp.api.client import CustomerApi
-from testio_mcp.api.retry import Policy
+from testio_mcp.api.resilience import RetryPolicy
 from testio_mcp.errors import ApiError
 from tests.conftest import SettingsFor
 from tests.support.fake_time import FakeTime
@@ -31,7 +31,7 @@ def time() -> FakeTime:
 def api_for(settings_for: SettingsFor, time: FakeTime) -> ClientFor:
     """A client, not yet opened, for a scripted server."""
 
-    def build(server: Scripted, policy: Policy | None = None, **overrides: object) -> CustomerApi:
+    def build(server: Scripted, policy: RetryPolicy | None = None, **overrides: object) -> CustomerApi:
         settings = settings_for(**{"customer_api_base_url": server.url, **overrides})
         return CustomerApi(settings, clock=time.clock, policy=policy)
 

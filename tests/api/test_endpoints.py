@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from testio_mcp.api.client import CustomerApi
-from testio_mcp.api.payloads import Page
+from testio_mcp.api.records import Page
 from testio_mcp.errors import BadPayload
 from tests.api.conftest import ClientFor
 from tests.api.samples import BUG, ENVIRONMENT, EXECUTION, FEATURE, PRODUCT, REASON, SECRET, STORY, TEMPLATE, TEST

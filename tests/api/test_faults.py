@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from testio_mcp.api.client import CustomerApi
-from testio_mcp.api.retry import Policy
+from testio_mcp.api.resilience import RetryPolicy
 from testio_mcp.api.transport import timeouts
 from testio_mcp.errors import (
     ApiForbidden,
@@ -151,7 +151,7 @@ async def test_a_dead_proxy_is_named_as_the_proxy(settings_for: SettingsFor) -> 
     settings = settings_for(
         customer_api_base_url="https://api.invalid/v2/", proxy=f"http://me:secret@127.0.0.1:{free_port}"
     )
-    async with CustomerApi(settings, policy=Policy(attempts=1)) as api:
+    async with CustomerApi(settings, policy=RetryPolicy(attempts=1)) as api:
         with pytest.raises(ApiUnreachable) as caught:
             await api.list_products()
     assert f"The proxy 127.0.0.1:{free_port} cannot be reached: the connection is refused." in str(caught.value)
@@ -202,7 +202,9 @@ async def test_a_server_that_accepts_no_connection_is_given_up(
             client.setblocking(False)
             client.connect_ex(server.getsockname())
         url = f"http://127.0.0.1:{server.getsockname()[1]}/"
-        async with CustomerApi(settings_for(customer_api_base_url=url), time.clock, Policy(2, connect=0.2)) as api:
+        async with CustomerApi(
+            settings_for(customer_api_base_url=url), time.clock, RetryPolicy(2, connect=0.2)
+        ) as api:
             error = await failure(ApiUnreachable, api.list_products())
             assert api.requests == 2
     assert "in time" in error.message
@@ -210,13 +212,13 @@ async def test_a_server_that_accepts_no_connection_is_given_up(
 
 @pytest.mark.parametrize("step", [stall(), stall(HEAD + b"{")], ids=["no head", "no body"])
 async def test_a_silent_server_is_asked_again(step: Step, api_for: ClientFor) -> None:
-    async with scripted(step, PRODUCTS) as server, api_for(server, Policy(read=0.3)) as api:
+    async with scripted(step, PRODUCTS) as server, api_for(server, RetryPolicy(read=0.3)) as api:
         assert (await api.list_products()).count == 1
     assert len(server.seen) >= 2
 
 
 async def test_a_dripping_answer_ends_at_the_deadline(api_for: ClientFor, failure: Failure) -> None:
-    async with scripted(drip(HEAD)) as server, api_for(server, Policy(total=0.5)) as api:
+    async with scripted(drip(HEAD)) as server, api_for(server, RetryPolicy(total=0.5)) as api:
         error = await failure(ApiUnreachable, api.list_products())
     assert "did not finish" in error.message
     assert api.requests == 1
@@ -224,13 +226,13 @@ async def test_a_dripping_answer_ends_at_the_deadline(api_for: ClientFor, failur
 
 def test_patience_is_what_was_decided() -> None:
     """In seconds; each limit by itself is tried out above and in the tests of pauses and rests."""
-    policy = Policy()
+    policy = RetryPolicy()
     assert timeouts(policy)["timeout"] == httpx2.Timeout(30, connect=5, pool=None).as_dict()
     assert (policy.attempts, policy.total, policy.longest_pause) == (5, 60, 300)
 
 
 async def test_attempts_and_backoff_share_one_deadline(api_for: ClientFor, time: FakeTime, failure: Failure) -> None:
-    async with scripted(respond(503)) as server, api_for(server, Policy(total=3.0)) as api:
+    async with scripted(respond(503)) as server, api_for(server, RetryPolicy(total=3.0)) as api:
         await failure(ApiUnavailable, api.list_products())
     assert len(server.seen) == 3
     assert sum(time.slept) < 3.0

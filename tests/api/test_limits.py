@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from testio_mcp.api.retry import Policy
+from testio_mcp.api.resilience import RetryPolicy
 from testio_mcp.errors import ApiNotFound, ApiUnavailable, ApiUnreachable, RateLimited
 from tests.api.conftest import ClientFor
 from tests.support.fake_time import FakeTime
@@ -160,7 +160,7 @@ async def test_a_failed_probe_rests_the_api_again(api_for: ClientFor, time: Fake
 
 
 async def test_an_api_that_stays_down_is_left_alone(api_for: ClientFor, time: FakeTime, failure: Failure) -> None:
-    async with scripted(respond(503)) as server, api_for(server, Policy(longest_rest=100)) as api:
+    async with scripted(respond(503)) as server, api_for(server, RetryPolicy(longest_rest=100)) as api:
         await _open_the_circuit(api, failure)
         error = await failure(ApiUnreachable, api.list_products())
     assert "10 times in a row" in error.message

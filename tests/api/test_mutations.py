@@ -15,14 +15,13 @@ from testio_mcp.api.payloads import (
     parse_execution,
     parse_feature,
     parse_product,
-    parse_records,
     parse_reject_reason,
     parse_template,
     parse_test,
     parse_user_story,
-    scrub_secrets,
 )
-from testio_mcp.scrub import scrub_url
+from testio_mcp.api.records import parse_records
+from testio_mcp.scrub import scrub_secrets, scrub_url
 from tests.api.samples import (
     BUG,
     ENVIRONMENT,

@@ -7,26 +7,21 @@ from typing import Any
 import pytest
 
 from testio_mcp.api.payloads import (
-    MAX_ID,
-    AttachmentPayload,
     BugPayload,
-    CommentPayload,
-    DevicePayload,
     PlatformPayload,
-    SectionPayload,
     TestPayload,
-    Unreadable,
     parse_bug,
     parse_environment,
     parse_execution,
     parse_feature,
     parse_product,
-    parse_records,
     parse_reject_reason,
     parse_template,
     parse_test,
     parse_user_story,
 )
+from testio_mcp.api.records import CommentPayload, DevicePayload, SectionPayload, parse_records
+from testio_mcp.fields import MAX_ID, AttachmentPayload, Unreadable
 from tests.api.samples import BUG, ENVIRONMENT, EXECUTION, FEATURE, PRODUCT, REASON, STORY, TEMPLATE, TEST
 
 PHONE = DevicePayload("Fairphone 5", "Fairphone", "Smartphone", "Android", "15", ("Firefox", "Chrome"))

@@ -9,7 +9,7 @@ import pytest
 
 from testio_mcp.api import probe as probing
 from testio_mcp.api.probe import probe
-from testio_mcp.api.retry import Policy
+from testio_mcp.api.resilience import RetryPolicy
 from testio_mcp.doctor.examination import examine
 from testio_mcp.doctor.findings import Diagnosis, Finding
 from testio_sandbox import Fault, World, serve_sandbox
@@ -145,7 +145,7 @@ async def test_answers_that_are_not_the_apis(settings_for: SettingsFor, step: St
 
 
 async def test_an_api_that_never_answers(settings_for: SettingsFor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probing, "PATIENCE", Policy(attempts=1, connect=5, read=0.05, total=0.05))
+    monkeypatch.setattr(probing, "PROBE_POLICY", RetryPolicy(attempts=1, connect=5, read=0.05, total=0.05))
     async with scripted(stall()) as server:
         way = await probe(settings_for(customer_api_base_url=server.url))
     assert way.failed == "HTTP"

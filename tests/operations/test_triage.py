@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testio_mcp.api.words import severity_of
+from testio_mcp.api.mapping import severity_of
 from testio_mcp.database.dialect import upsert
 from testio_mcp.database.tables import Bug, table_of
 from testio_mcp.errors import BadInput, NotFound

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testio_mcp.api.vocabulary import TEST_STATUSES
+from testio_mcp.api.mapping import TEST_STATUSES
 from testio_sandbox import SECRET_MARK, World
 from testio_sandbox.bug_payloads import found_again
 from testio_sandbox.catalog import AUTO_ACCEPT_DAYS, REJECT_REASONS, Payload

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from testio_mcp.api.clock import Clock
+from testio_mcp.api.resilience import Clock
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

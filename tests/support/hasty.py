@@ -4,8 +4,7 @@ import asyncio
 import time
 
 from testio_mcp.api.client import CustomerApi
-from testio_mcp.api.clock import Clock
-from testio_mcp.api.retry import Policy
+from testio_mcp.api.resilience import Clock, RetryPolicy
 from testio_mcp.settings import Settings
 
 
@@ -20,6 +19,6 @@ def hasty_clock() -> Clock:
     return Clock(monotonic=lambda: time.monotonic() + skipped[0], sleep=sleep)
 
 
-def hasty_client(settings: Settings, policy: Policy | None = None) -> CustomerApi:
+def hasty_client(settings: Settings, policy: RetryPolicy | None = None) -> CustomerApi:
     """The program's client, without its patience."""
     return CustomerApi(settings, hasty_clock(), policy)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from testio_mcp.api.retry import Policy
+from testio_mcp.api.resilience import RetryPolicy
 from testio_mcp.app import App
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.errors import ApiUnreachable
@@ -59,7 +59,7 @@ async def test_records_that_stay_broken_are_tried_once_a_run(account: Account) -
 
     assert await _letters(account) == {key: times + 1 for key, times in tried.items()}
     asked = [request.query for request in account.sandbox.requests if request.path.endswith("/exploratory_tests")]
-    attempts = Policy().attempts
+    attempts = RetryPolicy().attempts
     for place in (4, 61, 62, count):
         assert asked.count({**asked[0], "page": str(place), "per_page": "1"}) == attempts
     assert {query["page"] for query in asked if query["per_page"] == "25"} == {"1"}
@@ -94,7 +94,7 @@ async def test_broken_records_that_move_are_found_again(account: Account) -> Non
 async def test_a_page_that_always_fails_is_read_in_parts(
     kind: str, sqlite_file: Path, settings_for: SettingsFor, canary: str, world: World
 ) -> None:
-    impatient = partial(hasty_client, policy=Policy(attempts=2, read=0.5))
+    impatient = partial(hasty_client, policy=RetryPolicy(attempts=2, read=0.5))
     async with AsyncExitStack() as closing, serve_sandbox(world, token=canary) as sandbox:
         store = await closing.enter_async_context(PersistentCache(sqlite_file))
         settings = settings_for(customer_api_base_url=sandbox.url)
@@ -168,7 +168,7 @@ async def test_reasons_that_never_come_hold_nothing_up(
     sqlite_file: Path, settings_for: SettingsFor, canary: str
 ) -> None:
     world = World(seed=7, products=1, tests_per_product=3, bugs_per_test=1)
-    impatient = partial(hasty_client, policy=Policy(attempts=2, read=0.5))
+    impatient = partial(hasty_client, policy=RetryPolicy(attempts=2, read=0.5))
     async with AsyncExitStack() as closing, serve_sandbox(world, token=canary) as sandbox:
         store = await closing.enter_async_context(PersistentCache(sqlite_file))
         settings = settings_for(customer_api_base_url=sandbox.url)

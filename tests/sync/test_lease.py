@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, func, select, text
 
-from testio_mcp.api.clock import Clock
+from testio_mcp.api.resilience import Clock
 from testio_mcp.database import engine
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.database.tables import SyncLease, table_of

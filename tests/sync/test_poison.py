@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from testio_mcp.api.retry import Policy
+from testio_mcp.api.resilience import RetryPolicy
 from testio_mcp.app import App
 from testio_mcp.database.cache import PersistentCache
 from testio_sandbox import Fault, World, serve_sandbox
@@ -35,7 +35,7 @@ def world() -> World:
 @pytest.fixture
 async def account(world: World, sqlite_file: Path, settings_for: SettingsFor, canary: str) -> AsyncIterator[Account]:
     """A client with few attempts, since each of them fails; what it asks for does not depend on the database."""
-    impatient = partial(hasty_client, policy=Policy(attempts=2))
+    impatient = partial(hasty_client, policy=RetryPolicy(attempts=2))
     async with AsyncExitStack() as closing, serve_sandbox(world, token=canary) as sandbox:
         store = await closing.enter_async_context(PersistentCache(sqlite_file))
         settings = settings_for(customer_api_base_url=sandbox.url)

@@ -10,7 +10,7 @@ from typing import get_args
 
 import pytest
 
-from testio_mcp.api.retry import Policy
+from testio_mcp.api.resilience import RetryPolicy
 from testio_mcp.app import App, silent
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.errors import Conflict
@@ -23,7 +23,7 @@ from tests.support.hasty import hasty_client
 from tests.sync.conftest import CORE, EVERYTHING, Account
 
 LIST = r"exploratory_tests$"
-IMPATIENT = partial(hasty_client, policy=Policy(read=1))
+IMPATIENT = partial(hasty_client, policy=RetryPolicy(read=1))
 
 
 @pytest.fixture

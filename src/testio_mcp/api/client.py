@@ -11,16 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from testio_mcp.api.answers import bad_payload
-from testio_mcp.api.calls import Calls
-from testio_mcp.api.clock import Clock
 from testio_mcp.api.payloads import (
     BugPayload,
     CaseResultPayload,
-    EnvironmentPayload,
     ExecutionPayload,
     FeaturePayload,
-    Page,
     ProductPayload,
     RejectReasonPayload,
     TemplatePayload,
@@ -32,14 +27,14 @@ from testio_mcp.api.payloads import (
     parse_execution,
     parse_feature,
     parse_product,
-    parse_records,
     parse_reject_reason,
     parse_template,
     parse_test,
     parse_user_story,
 )
-from testio_mcp.api.retry import Policy
-from testio_mcp.api.transport import Params, Request, Transport
+from testio_mcp.api.records import EnvironmentPayload, Page, parse_records
+from testio_mcp.api.resilience import Clock, ResilientTransport, RetryPolicy
+from testio_mcp.api.transport import Params, Request, Transport, bad_payload
 from testio_mcp.errors import ApiError, ApiNotFound, ApiUnavailable, ApiUnreachable, BadPayload
 from testio_mcp.settings import Settings
 
@@ -55,10 +50,10 @@ class CustomerApi:
     Without a token the first call raises `TokenMissing`. `policy` and `clock` are there for tests.
     """
 
-    def __init__(self, settings: Settings, clock: Clock | None = None, policy: Policy | None = None) -> None:
-        clock, policy = clock or Clock(), policy or Policy()
+    def __init__(self, settings: Settings, clock: Clock | None = None, policy: RetryPolicy | None = None) -> None:
+        clock, policy = clock or Clock(), policy or RetryPolicy()
         self._transport = Transport(settings, policy, clock)
-        self._calls = Calls(self._transport, policy, clock, settings.max_requests_in_flight)
+        self._calls = ResilientTransport(self._transport, policy, clock, settings.max_requests_in_flight)
         self._clock = clock
 
     async def __aenter__(self) -> Self:
@@ -114,7 +109,7 @@ class CustomerApi:
     async def get_product(self, product_id: int) -> ProductPayload:
         """One product."""
         request = Request("GET", f"products/{product_id}")
-        return self._asked_for(product_id, request, await self._one(request, "product", parse_product))
+        return self._require_id(product_id, request, await self._one(request, "product", parse_product))
 
     async def list_features(self, product_id: int) -> Page[FeaturePayload]:
         """All features of a product, in sections or not, with their user stories."""
@@ -123,19 +118,19 @@ class CustomerApi:
 
     async def list_user_stories(self, product_id: int, section_id: int | None) -> Page[UserStoryPayload]:
         """The user stories of a product; a product with sections wants a section."""
-        request = Request("GET", f"products/{product_id}/user_stories", _given(section_id=section_id))
+        request = Request("GET", f"products/{product_id}/user_stories", _params(section_id=section_id))
         return await self._page(request, "user_stories", parse_user_story)
 
     async def list_tests(self, product_id: int, page: int, per_page: int = 25) -> Page[TestPayload]:
         """A page (from 1) of a product's tests, newest first; past the end it is empty."""
-        params = (*_given(page=page, per_page=per_page), *WITH_STORIES)
+        params = (*_params(page=page, per_page=per_page), *WITH_STORIES)
         request = Request("GET", f"products/{product_id}/exploratory_tests", params)
         return await self._page(request, "exploratory_tests", parse_test)
 
     async def get_test(self, test_id: int) -> TestPayload:
         """One test, with its execution metrics."""
         request = Request("GET", f"exploratory_tests/{test_id}", WITH_STORIES)
-        return self._asked_for(test_id, request, await self._one(request, "exploratory_test", parse_test))
+        return self._require_id(test_id, request, await self._one(request, "exploratory_test", parse_test))
 
     async def list_bugs(self, test_ids: Sequence[int]) -> Page[BugPayload]:
         """All bugs of these tests; of no tests there are none, and nothing is asked."""
@@ -147,7 +142,7 @@ class CustomerApi:
     async def get_bug(self, bug_id: int) -> BugPayload:
         """One bug."""
         request = Request("GET", f"bugs/{bug_id}")
-        return self._asked_for(bug_id, request, await self._one(request, "bug", parse_bug))
+        return self._require_id(bug_id, request, await self._one(request, "bug", parse_bug))
 
     async def search_bugs(self, external_idx: str) -> Page[BugPayload]:
         """The bugs with this id in the customer's own tracker."""
@@ -169,7 +164,7 @@ class CustomerApi:
 
     async def list_test_templates(self, product_id: int, section_id: int | None = None) -> Page[TemplatePayload]:
         """The test templates of a product or of one of its sections."""
-        request = Request("GET", "test_templates", _given(product_id=product_id, section_id=section_id))
+        request = Request("GET", "test_templates", _params(product_id=product_id, section_id=section_id))
         return await self._page(request, "test_templates", parse_template)
 
     async def list_test_case_results(self, product_id: int, test_id: int) -> Page[CaseResultPayload]:
@@ -185,14 +180,14 @@ class CustomerApi:
         With `version_ids`, those of these user story versions.
         """
         versions = (("user_story_version_ids[]", str(key)) for key in version_ids)
-        params = (*_given(page=page, per_page=per_page, order=order), *versions)
+        params = (*_params(page=page, per_page=per_page, order=order), *versions)
         request = Request("GET", "user_story_version_executions", params)
         return await self._page(request, "user_story_version_executions", parse_execution, "executions")
 
     async def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Change something: one attempt, repeated only if no byte left; the JSON value of the answer.
 
-        After `ApiUnreachable` or `ApiUnavailable` the outcome is unknown: read the object again.
+        After `ApiUnreachable` or `ApiUnavailable` the outcome is unknown: read the object retryable.
         """
         return await self._calls.call(Request(method, path, json=body), once=True)
 
@@ -200,7 +195,7 @@ class CustomerApi:
         value = await self._calls.call(request)
         items = _items(value, plural, other)
         if items is None:
-            raise bad_payload(self._transport.asked(request), f"it holds no list of {plural}")
+            raise bad_payload(self._transport.label_of(request), f"it holds no list of {plural}")
         records, rejects = parse_records(items, parse)
         return Page(records, rejects, len(items), _record_count(value))
 
@@ -209,12 +204,12 @@ class CustomerApi:
         inner = value.get(singular, value) if isinstance(value, dict) else value
         records, rejects = parse_records([inner], parse)
         if rejects:
-            raise bad_payload(self._transport.asked(request), f"its record has a fault, {rejects[0].reason}")
+            raise bad_payload(self._transport.label_of(request), f"its record has a fault, {rejects[0].reason}")
         return records[0]
 
-    def _asked_for(self, record_id: int, request: Request, record: R) -> R:
+    def _require_id(self, record_id: int, request: Request, record: R) -> R:
         if record.id != record_id:
-            raise bad_payload(self._transport.asked(request), "it holds another record than was asked for")
+            raise bad_payload(self._transport.label_of(request), "it holds another record than was asked for")
         return record
 
 
@@ -236,5 +231,5 @@ def _record_count(value: Any) -> int | None:
     return count if type(count) is int and count >= 0 else None
 
 
-def _given(**params: str | int | None) -> Params:
+def _params(**params: str | int | None) -> Params:
     return tuple((name, value) for name, value in params.items() if value is not None)

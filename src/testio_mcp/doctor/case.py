@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import OperationalError
 
 from testio_mcp.api.client import CustomerApi
-from testio_mcp.api.probe import PATIENCE, Probe, probe
+from testio_mcp.api.probe import PROBE_POLICY, Probe, probe
 from testio_mcp.database.cache import PersistentCache, open_postgresql
 from testio_mcp.database.derived import find_outdated
 from testio_mcp.database.examine import find_damage, missing_parts, reading, revision_of
@@ -110,7 +110,7 @@ async def _ask(settings: Settings) -> tuple[Probe, frozenset[int] | None, Testio
     if way.failed or settings.customer_api_token is None:
         return way, None, None
     try:
-        async with CustomerApi(settings, policy=PATIENCE) as api:
+        async with CustomerApi(settings, policy=PROBE_POLICY) as api:
             return way, frozenset(record.id for record in (await api.list_products()).records), None
     except TestioError as error:
         return way, None, error

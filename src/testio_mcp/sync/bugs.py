@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import orjson
 from sqlalchemy import Connection, bindparam, select, update
 
-from testio_mcp.api.payloads import BugPayload, Page, Reject, parse_bug
+from testio_mcp.api.payloads import BugPayload, parse_bug
+from testio_mcp.api.records import Page, Reject
 from testio_mcp.database.tables import Bug, TestFeature, table_of
 from testio_mcp.database.tables.sync import ACCOUNT
 from testio_mcp.errors import ApiError, ApiUnreachable

@@ -8,7 +8,8 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, delete
 
 from testio_mcp.api.client import CustomerApi
-from testio_mcp.api.payloads import CaseResultPayload, Reject
+from testio_mcp.api.payloads import CaseResultPayload
+from testio_mcp.api.records import Reject
 from testio_mcp.database.dialect import Row, insert_missing, upsert
 from testio_mcp.database.tables import Person, TestCaseResult, table_of
 from testio_mcp.errors import ApiError, ApiForbidden, ApiNotFound

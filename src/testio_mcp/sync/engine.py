@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Connection, select
 
 from testio_mcp.api.client import CustomerApi
-from testio_mcp.api.payloads import Page, ProductPayload, Reject
+from testio_mcp.api.payloads import ProductPayload
+from testio_mcp.api.records import Page, Reject
 from testio_mcp.app import REBUILD, App, Report
 from testio_mcp.database.derived import find_outdated
 from testio_mcp.database.search import tidy

@@ -8,7 +8,8 @@ from functools import partial
 import orjson
 from sqlalchemy import Connection, bindparam, exists, select
 
-from testio_mcp.api.payloads import ExecutionPayload, Page, Reject, parse_execution
+from testio_mcp.api.payloads import ExecutionPayload, parse_execution
+from testio_mcp.api.records import Page, Reject
 from testio_mcp.database.tables.sync import ACCOUNT, ALL_EXECUTIONS
 from testio_mcp.errors import ApiError, ApiForbidden, ApiNotFound, ApiUnreachable
 from testio_mcp.fields import StoredPayload

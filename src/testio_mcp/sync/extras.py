@@ -6,7 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from testio_mcp.api.payloads import Page, Reject, RejectReasonPayload
+from testio_mcp.api.payloads import RejectReasonPayload
+from testio_mcp.api.records import Page, Reject
 from testio_mcp.database.tables.sync import ACCOUNT
 from testio_mcp.errors import ApiError, ApiForbidden, ApiNotFound
 from testio_mcp.rejections import Reason

@@ -20,7 +20,7 @@ from filelock import Timeout
 from sqlalchemy import Connection, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from testio_mcp.api.clock import Clock
+from testio_mcp.api.resilience import Clock
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.database.engine import sync_file_lock
 from testio_mcp.database.faults import store_errors

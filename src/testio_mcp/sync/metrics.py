@@ -13,7 +13,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from testio_mcp.api.payloads import Reject, TestPayload
+from testio_mcp.api.payloads import TestPayload
+from testio_mcp.api.records import Reject
 from testio_mcp.database.tables.sync import ACCOUNT
 from testio_mcp.errors import ApiError
 from testio_mcp.sync import state

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from testio_mcp.api.client import CustomerApi
-from testio_mcp.api.payloads import BugPayload, Page, Reject, TestPayload
+from testio_mcp.api.payloads import BugPayload, TestPayload
+from testio_mcp.api.records import Page, Reject
 from testio_mcp.errors import (
     ApiError,
     ApiForbidden,

@@ -2,13 +2,8 @@
 
 from typing import Any
 
-from testio_mcp.api.payloads import (
-    EnvironmentPayload,
-    ExecutionPayload,
-    TemplatePayload,
-    TestFeaturePayload,
-    TestPayload,
-)
+from testio_mcp.api.payloads import ExecutionPayload, TemplatePayload, TestFeaturePayload, TestPayload
+from testio_mcp.api.records import EnvironmentPayload
 from testio_mcp.database.dialect import Row
 from testio_mcp.database.tables import ExecutionDevice, TestFeatureResult, TestStoryResult, table_of
 from testio_mcp.sync.rows import Record, Scope, device_row

@@ -9,16 +9,8 @@ from typing import Any
 
 from sqlalchemy import Table
 
-from testio_mcp.api.payloads import (
-    BugPayload,
-    DevicePayload,
-    EnvironmentPayload,
-    FeaturePayload,
-    ProductPayload,
-    SectionPayload,
-    TestPayload,
-    UserStoryPayload,
-)
+from testio_mcp.api.payloads import BugPayload, FeaturePayload, ProductPayload, TestPayload, UserStoryPayload
+from testio_mcp.api.records import DevicePayload, EnvironmentPayload, SectionPayload
 from testio_mcp.database.dialect import Row
 from testio_mcp.database.tables import (
     Attachment,

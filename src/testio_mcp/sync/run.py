@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar, get_args
 from sqlalchemy import Connection
 
 from testio_mcp.api.client import CustomerApi
-from testio_mcp.api.payloads import Reject
+from testio_mcp.api.records import Reject
 from testio_mcp.app import App, Progress, Report
 from testio_mcp.crash_points import crash_point
 from testio_mcp.database.tables.sync import LACKS

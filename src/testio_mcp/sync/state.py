@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, bindparam, case, delete, func, insert, literal, or_, select, union, update
 
-from testio_mcp.api.payloads import Reject
+from testio_mcp.api.records import Reject
 from testio_mcp.database.dialect import Row, fetch, upsert
 from testio_mcp.database.tables import (
     ApiPause,

@@ -11,7 +11,8 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from testio_mcp.api.payloads import Page, Reject, TestPayload
+from testio_mcp.api.payloads import TestPayload
+from testio_mcp.api.records import Page, Reject
 from testio_mcp.database.tables import Test, table_of
 from testio_mcp.database.tables.sync import ALL_TESTS, NO_LONGER_KNOWN
 from testio_mcp.errors import (

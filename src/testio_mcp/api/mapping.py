@@ -1,9 +1,35 @@
-"""What the API's words mean here: severity as kind and level, and the status that people see.
+"""The words of the Customer API, as it writes them, and what they mean here.
 
-The definitions stand in the domain's vocabulary; unknown words are kept as they are given.
+Unknown words occur and are kept by every reader.
 """
 
-from testio_mcp.api.vocabulary import TESTING_TYPES
+TEST_STATUSES = (
+    "initialized",
+    "customer_finalized",
+    "waiting",
+    "running",
+    "locked",
+    "archived",
+    "cancelled",
+)
+REVIEW_STATUSES = ("not_finalized", "review_initialized", "review_successful", "review_failed")
+# `external` is what people call custom; test-case tests have no testing type at all.
+TESTING_TYPES = ("rapid", "focused", "coverage", "usability", "external")
+
+SEVERITIES = ("low", "high", "critical", "visual", "content", "custom", "suggestion", "test_case", "spelling")
+BUG_STATUSES = ("submitted", "manager_approved", "forwarded", "accepted", "rejected")
+EXECUTION_STATUSES = ("pending", "passed", "failed", "blocked", "cancelled")
+ROLLUP_STATUSES = ("not_tested", "passed", "failed", "blocked")
+
+PRODUCT_TYPES = (
+    "website",
+    "mobile_app_ios",
+    "mobile_app_android",
+    "mobile_app_windows",
+    "streaming_app",
+    "gaming",
+)
+
 
 FUNCTIONAL_LEVELS = frozenset({"critical", "high", "low"})
 KIND_OF_SEVERITY = {
