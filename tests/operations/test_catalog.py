@@ -52,8 +52,7 @@ async def _asked(account: Account, path: str, canary: str, **params: Any) -> lis
     return found
 
 
-@pytest.mark.parametrize("limit", [3, 100])
-async def test_features_with_their_stories_and_bugs(account: Account, limit: int) -> None:
+async def test_features_with_their_stories_and_bugs(account: Account) -> None:
     await account.sync()
     world = account.world
     features = [
@@ -62,7 +61,7 @@ async def test_features_with_their_stories_and_bugs(account: Account, limit: int
     bugs = _bugs(account)
     tested = {copy.feature_id for test in _tests(account) if has_run(test) for copy in parse_test(test).features}
 
-    items = await _all_pages(account, "list_features", limit=limit)
+    items = await _all_pages(account, "list_features", limit=3)
 
     assert {item.id: (item.product_id, item.title, item.user_stories) for item in items} == {
         feature["id"]: (product, feature["title"], len(feature["user_stories"])) for product, feature in features
@@ -71,10 +70,6 @@ async def test_features_with_their_stories_and_bugs(account: Account, limit: int
     undecided = Counter(bug.feature_id for bug in bugs if bug.status == "open")
     assert all((item.bugs, item.open_bugs) == (on[item.id], undecided[item.id]) for item in items)
     assert {item.id for item in items if item.tested} == tested
-    assert [item.title for item in items] == sorted(item.title for item in items)
-    assert {item.id for item in await _all_pages(account, "list_features", tested=False)} == {
-        feature["id"] for _, feature in features
-    } - tested
 
 
 async def test_stories_with_their_executions(account: Account, canary: str) -> None:
@@ -90,52 +85,15 @@ async def test_stories_with_their_executions(account: Account, canary: str) -> N
     for item in items:
         shown = (item.executions, item.passed, item.failed, item.blocked)
         assert shown == (ran[item.id], *(status[item.id, word] for word in ("passed", "failed", "blocked")))
-    never = await _all_pages(account, "list_user_stories", executed=False)
-    assert {item.id for item in never} == {item.id for item in items if not item.executions}
-    feature = items[0].feature_id
-    of_feature = await _all_pages(account, "list_user_stories", feature_ids=[feature])
-    assert {item.id for item in of_feature} == {item.id for item in items if item.feature_id == feature}
 
 
-async def test_features_never_seen_on_an_operating_system(account: Account, canary: str) -> None:
-    await account.sync(only=EVERYTHING)
-    found = await _asked(account, "/user_story_version_executions", canary, per_page=100)
-    stories = {item.id: item.feature_id for item in await _all_pages(account, "list_user_stories", limit=100)}
-    features = {item.id for item in await _all_pages(account, "list_features", limit=100)}
-    seen: dict[str, set[int | None]] = {}
-    ended = [run for run in map(parse_execution, found) if run.status in ("passed", "failed", "blocked")]
-    assert len(ended) < len(found)
-    for run in ended:
-        for device in run.devices:
-            seen.setdefault((device.operating_system or "").lower(), set()).add(stories.get(run.user_story_id or 0))
-    for bug in _bugs(account):
-        for device in bug.devices:
-            seen.setdefault((device.operating_system or "").lower(), set()).add(bug.feature_id)
-
-    for system in ("ios", "android", "amiga"):
-        on = set().union(*(ids for name, ids in seen.items() if system in name))
-        items = await _all_pages(account, "list_features", untested_on=system)
-        assert {item.id for item in items} == features - on
-
-
-async def test_executions_by_status_test_tester_and_device(account: Account, canary: str) -> None:
+async def test_executions_are_those_of_the_account(account: Account, canary: str) -> None:
     await account.sync(only=EVERYTHING)
     runs = await _asked(account, "/user_story_version_executions", canary, per_page=100)
 
     items = await _all_pages(account, "list_executions", limit=60)
 
     assert [item.id for item in items] == sorted((run["id"] for run in runs), reverse=True)
-    some = next(item for item in items[len(items) // 2 :] if item.executed_at)
-    day = some.executed_at.date()
-    for arguments, is_chosen in (
-        ({"statuses": ["failed", "blocked"]}, lambda item: item.status in ("failed", "blocked")),
-        ({"test_ids": [some.test_id]}, lambda item: item.test_id == some.test_id),
-        ({"testers": [some.tester]}, lambda item: item.tester == some.tester),
-        ({"user_story_ids": [some.user_story_id]}, lambda item: item.user_story_id == some.user_story_id),
-        ({"executed_to": day}, lambda item: item.executed_at and item.executed_at.date() <= day),
-    ):
-        found = await _all_pages(account, "list_executions", limit=100, **arguments)
-        assert [item.id for item in found] == [item.id for item in items if is_chosen(item)]
 
 
 async def test_people_with_what_they_did(account: Account, canary: str) -> None:
@@ -152,10 +110,6 @@ async def test_people_with_what_they_did(account: Account, canary: str) -> None:
     for item in items:
         found = (item.bugs_reported, item.tests_created, item.tests_submitted)
         assert found == (reported[item.name], created[item.name], submitted[item.name])
-    testers = await _all_pages(account, "list_people", role="tester")
-    assert {item.id for item in testers} == {item.id for item in items if item.bugs_reported or item.executions}
-    contacts = await _all_pages(account, "list_people", role="contact")
-    assert {item.name for item in contacts} == created.keys() - {None}
     assert submitted.keys() - created.keys() - {None}
 
 

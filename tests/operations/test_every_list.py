@@ -135,6 +135,18 @@ def _bug_cases(all_of: Records) -> list[tuple[Filters, Predicate]]:
     def is_low_and_ended(row: Row) -> bool:
         return row["level"] == "low" and bool(_within("end_at", *ended)(all_of.test_of(row)))
 
+    def is_not_exported(row: Row) -> bool:
+        return row["exported_at"] is None and row["external_idx"] is None
+
+    def is_accepted_and_not_exported(row: Row) -> bool:
+        return row["status"] == "accepted" and is_not_exported(row)
+
+    def on_android_phones(row: Row) -> bool:
+        return any(
+            "phone" in (device["category"] or "").lower() and "and" in (device["operating_system"] or "").lower()
+            for device in all_of.devices("bug_device", "bug_id", row)
+        )
+
     types = ["external", test["testing_type"]]
     return [
         ({}, lambda row: True),
@@ -152,11 +164,17 @@ def _bug_cases(all_of: Records) -> list[tuple[Filters, Predicate]]:
         ({"kinds": ["visual", "functional"]}, _has("kind", "visual", "functional")),
         ({"statuses": ["escalated", "accepted"]}, _has("status", "escalated", "accepted")),
         ({"known": True}, _has("is_known", True)),
-        ({"exported": False}, lambda row: row["exported_at"] is None and row["external_idx"] is None),
+        ({"known": False}, _has("is_known", False)),
+        ({"kinds": "visual", "levels": "none"}, lambda row: (row["kind"], row["level"]) == ("visual", "none")),
+        ({"exported": False}, is_not_exported),
+        ({"exported": True}, lambda row: not is_not_exported(row)),
+        ({"exported": False, "statuses": ["accepted"]}, is_accepted_and_not_exported),
         ({"rejection_reason": "e"}, is_rejected),
         ({"device": "a"}, on("name", "a")),
         ({"device_category": "phone"}, on("category", "phone")),
         ({"operating_system": "ios"}, on("operating_system", "ios")),
+        ({"device_category": "phone", "operating_system": "and"}, on_android_phones),
+        ({"device": "%"}, on("name", "%")),
         ({"browser": "chrome"}, on("browsers", "chrome")),
         ({"test_environment_id": environment}, of_test(_has("test_environment_id", environment))),
         ({"reported_from": reported[0]}, _within("reported_at", reported[0], None)),
@@ -173,6 +191,10 @@ def _test_cases(all_of: Records) -> list[tuple[Filters, Predicate]]:
     having = {copy["test_id"] for copy in all_of.parts["test_feature"] if copy["feature_id"] == feature}
     environment = next(row["test_environment_id"] for row in all_of.test.values() if row["test_environment_id"])
     product, days = next(iter(all_of.product)), _days(all_of.test, "end_at")
+
+    def is_archived_in_product(row: Row) -> bool:
+        return row["status"] == "archived" and row["product_id"] == product
+
     return [
         ({}, lambda row: True),
         ({"product_id": product}, _has("product_id", product)),
@@ -180,7 +202,9 @@ def _test_cases(all_of: Records) -> list[tuple[Filters, Predicate]]:
         ({"exclude_test_ids": some}, lambda row: row["id"] not in some),
         ({"scope": "ran"}, all_of.ran),
         ({"statuses": ["paused", "archived"]}, _has("status", "paused", "archived")),
+        ({"statuses": ["archived"], "product_id": product}, is_archived_in_product),
         ({"testing_types": ["external", "rapid"]}, _has("testing_type", "custom", "rapid")),
+        ({"testing_types": ["test_case"]}, _has("testing_type", "test_case")),
         ({"end_from": days[0], "end_to": days[1]}, _within("end_at", *days)),
         ({"end_to": days[1], "scope": "ran"}, lambda row: all_of.ran(row) and _within("end_at", None, days[1])(row)),
         ({"feature_ids": [feature]}, lambda row: row["id"] in having),
@@ -283,6 +307,7 @@ def _feature_cases(all_of: Records) -> list[tuple[Filters, Predicate]]:
         ({"tested": True}, lambda row: row["id"] in tested),
         ({"tested": False}, lambda row: row["id"] not in tested),
         ({"untested_on": "ios"}, lambda row: row["id"] not in on),
+        ({"untested_on": "amiga"}, lambda row: True),
     ]
 
 
@@ -413,6 +438,8 @@ ORDERS: list[tuple[str, Filters, Callable[[Records, Row], tuple[Any, ...]], bool
     ("list_bugs", {"sort": "oldest"}, _by("reported_at", "id", missing=FAR_FUTURE), False),
     ("list_bugs", {"statuses": ["accepted", "open"]}, _by("reported_at", "id", missing=_NEVER), True),
     ("list_bugs", {"reported_from": "2020-01-01", "sort": "oldest"}, _by("reported_at", "id"), False),
+    ("list_bugs", {"operating_system": "ios"}, _by("reported_at", "id", missing=_NEVER), True),
+    ("list_bugs", {"operating_system": "ios", "sort": "oldest"}, _by("reported_at", "id", missing=FAR_FUTURE), False),
     ("list_bugs", {"end_from": "2020-01-01"}, _by_test, True),
     ("list_bugs", {"end_from": "2020-01-01", "sort": "oldest"}, _by_test, False),
     ("triage_queue", {}, _urgency, False),

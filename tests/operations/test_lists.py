@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -53,39 +53,6 @@ async def test_the_newest_activity_is_a_bug_or_a_start_of_the_past(account: Acco
 
 
 @pytest.mark.parametrize("sort", ["newest", "oldest"])
-@pytest.mark.parametrize("limit", [1, 5, 100])
-async def test_pages_hold_every_test_once_in_order(account: Account, sort: str, limit: int) -> None:
-    await account.sync()
-
-    items = await _all_pages(account, sort=sort, limit=limit)
-
-    assert sorted(item.id for item in items) == sorted(_tests(account))
-    far = datetime(9999, 12, 31, tzinfo=UTC)
-    keys = [(item.end_at or far, item.id) for item in items]
-    assert keys == sorted(keys, reverse=sort == "newest")
-
-
-async def test_filters_pick_what_they_say(account: Account) -> None:
-    await account.sync()
-    tests = _tests(account)
-    product = account.world.product_ids[1]
-
-    async def ids(**arguments: Any) -> set[int]:
-        return {item.id for item in await _all_pages(account, limit=3, **arguments)}
-
-    def where(choose: Any) -> set[int]:
-        return {test_id for test_id, test in tests.items() if choose(test)}
-
-    assert await ids(product_id=product) == where(lambda t: t["product"]["id"] == product)
-    assert await ids(statuses="running,locked") == where(lambda t: t["status"] in ("running", "locked"))
-    assert await ids(statuses=["archived"], product_id=product) == where(
-        lambda t: t["status"] == "archived" and t["product"]["id"] == product
-    )
-    assert await ids(testing_types=["test_case"]) == where(lambda t: t["testing_type"] is None)
-    assert await ids(testing_types=["custom", "rapid"]) == where(lambda t: t["testing_type"] in ("external", "rapid"))
-
-
-@pytest.mark.parametrize("sort", ["newest", "oldest"])
 async def test_a_contact_created_each_test_of_theirs(account: Account, sort: str) -> None:
     await account.sync()
     tests = _tests(account)
@@ -109,25 +76,12 @@ def _name(person: Any) -> Any:
     return person["name"] if isinstance(person, dict) else person
 
 
-async def test_days_are_inclusive_and_drafts_have_none(account: Account) -> None:
-    await account.sync()
-    ends = {
-        test_id: datetime.fromisoformat(test["end_at"]).astimezone(UTC).date()
-        for test_id, test in _tests(account).items()
-        if test["end_at"]
-    }
-    first, last = sorted(set(ends.values()))[2], sorted(set(ends.values()))[-3]
-
-    found = {item.id for item in await _all_pages(account, end_from=str(first), end_to=str(last))}
-
-    assert found == {test_id for test_id, end in ends.items() if first <= end <= last}
-    assert {item.id for item in await _all_pages(account, end_from=str(first - timedelta(9999)))} == set(ends)
-
-
 async def test_bug_counts_are_those_of_the_bugs(account: Account) -> None:
     await account.sync()
+    items = await _all_pages(account, limit=1)
 
-    for item in await _all_pages(account):
+    assert sorted(item.id for item in items) == sorted(_tests(account))
+    for item in items:
         bugs = account.world.bugs_of(item.id)
         levels = [bug["severity"] for bug in bugs]
         assert item.bugs.total == len(bugs)

@@ -185,6 +185,7 @@ async def test_a_receiver_that_is_gone(install: Install) -> None:
     assert (ended.code, "The webhook cannot be reached." in ended.err) == (0, True)
 
 
+@pytest.mark.slow
 async def test_killed_before_it_remembers_it_tells_again_under_the_same_key(install: Install) -> None:
     async with scripted(respond(200)) as receiver:
         hook = _hook(receiver)

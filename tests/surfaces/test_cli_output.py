@@ -203,6 +203,7 @@ async def test_yes_no_and_either_are_three_things(synced: Copy, cli: Cli) -> Non
     assert unknown > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [80, 160])
 @pytest.mark.parametrize("name", ["bugs list", "tests list", "people list", "triage"])
 async def test_wide_lists_fit_a_terminal(synced: Copy, tmp_path: Path, width: int, name: str) -> None:
@@ -236,6 +237,7 @@ done
 """
 
 
+@pytest.mark.slow
 async def test_bash_completes_commands_options_and_words(synced: Copy, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "testio-mcp"
@@ -288,6 +290,7 @@ async def test_a_link_that_cannot_be_is_explained(
     assert said in ended.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [0, 1])
 async def test_a_browser_opens_the_link(synced: Copy, tmp_path: Path, cli: Cli, code: int) -> None:
     browser = tmp_path / "browser"

@@ -30,6 +30,7 @@ async def redirected(environment: dict[str, str], line: str, *, cwd: Path) -> tu
     return await run_words(whole(environment), "sh", "-c", script, cwd=cwd)
 
 
+@pytest.mark.slow
 async def test_csv_in_a_new_file_opens_in_excel(synced: Copy, tmp_path: Path) -> None:
     line = (
         "testio bugs list --limit 3 --csv >new.csv && testio bugs list --limit 3 --csv --no-bom >plain.csv && "
@@ -46,6 +47,7 @@ async def test_csv_in_a_new_file_opens_in_excel(synced: Copy, tmp_path: Path) ->
     assert next(csv.reader(io.StringIO(new.decode("utf-8-sig"))))[0] == "id"
 
 
+@pytest.mark.slow
 async def test_csv_in_archives_opens_in_excel_on_every_surface(synced: Copy, tmp_path: Path) -> None:
     question = ("report", "quality", "--period", "this year", "-o")
     assert (await command(synced.environment, *question, "marked.zip", cwd=tmp_path)).code == 0
@@ -65,6 +67,7 @@ async def test_csv_in_archives_opens_in_excel_on_every_surface(synced: Copy, tmp
     assert begins == {"marked": {True}, "plain": {False}, "web": {True}, "tool": {True}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zone", ["Asia/Kathmandu", "America/St_Johns"])
 async def test_times_on_a_terminal_are_local_and_name_their_zone_once(
     synced: Copy, tmp_path: Path, cli: Cli, zone: str
@@ -151,6 +154,7 @@ def test_nothing_turns_text_around() -> None:
         assert "agnp.exe" in written.replace("\\", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [(), ("--json",), ("--csv",), ("--md",)])
 async def test_nothing_turns_text_around_on_a_terminal(
     synced: Copy, tmp_path: Path, turned: dict[str, str], form: tuple[str, ...]
@@ -183,6 +187,7 @@ LINES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", LINES)
 @pytest.mark.parametrize(
     ("target", "said"), [(">/dev/full", b"No space left on device"), (">&-", b"it is closed")], ids=["full", "closed"]
@@ -197,6 +202,7 @@ async def test_output_that_cannot_be_written_is_one_line_and_a_code_of_its_own(
     assert err.count(b"Standard output") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", ["testio bugs list", "testio tests show 0", "testio frob"])
 async def test_without_standard_error_the_exit_code_still_says_it(synced: Copy, tmp_path: Path, line: str) -> None:
     expected = (await redirected(synced.environment, line, cwd=tmp_path))[:2]
@@ -204,6 +210,7 @@ async def test_without_standard_error_the_exit_code_still_says_it(synced: Copy, 
         assert (await redirected(synced.environment, f"{line} {target}", cwd=tmp_path))[:2] == expected, target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["", "serve"])
 @pytest.mark.parametrize("target", [">/dev/full", ">&-"])
 @pytest.mark.parametrize("stays_open", [True, False])

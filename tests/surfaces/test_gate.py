@@ -38,28 +38,28 @@ async def test_the_exit_code_is_the_verdict(synced: Copy, tmp_path: Path, cli: C
     assert (passed.code, passed.err) == (0, "")
     assert passed.out.splitlines()[-1] == "gate passed."
     assert re.search(rf"^ok +Open bugs +{number}  \(at most {number}\)$", passed.out, re.MULTILINE)
-    failed = await command(synced.environment, *product, "--max-open", str(number - 1), cwd=tmp_path)
+    failed = await cli(synced.environment, *product, "--max-open", str(number - 1))
     assert failed.code == FAILED
     assert failed.out.splitlines()[-1] == "gate failed. Not met: max_open."
-    missing = await command(synced.environment, "gate", "--product", "9", "--max-open", "9", cwd=tmp_path)
+    missing = await cli(synced.environment, "gate", "--product", "9", "--max-open", "9")
     assert missing.code == UNDECIDED
     assert "Product 9 is not in the store" in missing.out
-    usage = await command(synced.environment, "gate", "--max-open", "1", cwd=tmp_path)
+    usage = await cli(synced.environment, "gate", "--max-open", "1")
     assert usage.code == 2
     assert "--product" in usage.err
     assert len({passed.code, failed.code, missing.code, usage.code, 1}) == 5
 
 
-async def test_a_store_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+async def test_a_store_that_cannot_be_read_is_an_error(tmp_path: Path, cli: Cli) -> None:
     broken = tmp_path / "broken.db"
     broken.write_bytes(b"not a database" * 500)
-    found = await command({"TESTIO_DB_PATH": str(broken)}, "gate", "--product", "1", cwd=tmp_path)
+    found = await cli({"TESTIO_DB_PATH": str(broken)}, "gate", "--product", "1")
     assert (found.code, found.out) == (1, "")
     assert found.err
 
 
-async def test_an_empty_store_passes_nothing(tmp_path: Path) -> None:
-    found = await command({"TESTIO_DB_PATH": str(tmp_path / "new.db")}, "gate", "--product", "1", cwd=tmp_path)
+async def test_an_empty_store_passes_nothing(tmp_path: Path, cli: Cli) -> None:
+    found = await cli({"TESTIO_DB_PATH": str(tmp_path / "new.db")}, "gate", "--product", "1")
     assert found.code == UNDECIDED
 
 
@@ -120,12 +120,12 @@ def _set_back(path: Path, hours: float) -> None:
         store.execute("UPDATE checkpoint SET completed_at = ?", (moment,))
 
 
-async def test_an_old_copy_decides_nothing(own_copy: Copy, tmp_path: Path, cli: Cli) -> None:
+async def test_an_old_copy_decides_nothing(own_copy: Copy, cli: Cli) -> None:
     number = str(await _open_bugs(own_copy, cli))
     about = ("gate", "--product", str(own_copy.product_id), "--max-open", number)
     _set_back(own_copy.path, 5)
-    assert (await command(own_copy.environment, *about, "--max-age", "6", cwd=tmp_path)).code == 0
-    old = await command(own_copy.environment, *about, "--max-age", "5", cwd=tmp_path)
+    assert (await cli(own_copy.environment, *about, "--max-age", "6")).code == 0
+    old = await cli(own_copy.environment, *about, "--max-age", "5")
     assert old.code == UNDECIDED
     assert "too old" in old.out
     failed_and_old = ("gate", "--product", str(own_copy.product_id), "--max-open", "0", "--max-age", "5")
@@ -170,7 +170,7 @@ async def test_the_commands_that_it_prints_work(synced: Copy, cli: Cli) -> None:
         assert json.loads(shown.out)
 
 
-async def test_help_tells_the_exit_codes(synced: Copy, tmp_path: Path) -> None:
-    told = " ".join((await command(synced.environment, "gate", "--help", cwd=tmp_path)).out.split())
+async def test_help_tells_the_exit_codes(synced: Copy, cli: Cli) -> None:
+    told = " ".join((await cli(synced.environment, "gate", "--help")).out.split())
     for code in ("0 passed", f"{FAILED} a rule is not met", f"{UNDECIDED} cannot decide", "1 is an error"):
         assert code in told

@@ -52,6 +52,7 @@ def room_for_sockets() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("descriptors", "connections"), [(1024, 1084), (256, 316), (256, 2500), (64, 300)])
 async def test_idle_connections_up_to_the_limit_of_descriptors_keep_no_one_out(
     own_copy: Copy, tmp_path: Path, room_for_sockets: None, descriptors: int, connections: int
@@ -78,6 +79,7 @@ async def test_idle_connections_up_to_the_limit_of_descriptors_keep_no_one_out(
     assert "idle connection(s): the server holds at most" in log
 
 
+@pytest.mark.slow
 async def test_the_limit_of_descriptors_is_raised_as_far_as_allowed(own_copy: Copy, tmp_path: Path) -> None:
     command = ["sh", "-c", 'ulimit -S -n 200; exec "$@"', "sh", *SERVE]
     with http_server(own_copy.environment, tmp_path, command=command) as server:
@@ -87,6 +89,7 @@ async def test_the_limit_of_descriptors_is_raised_as_far_as_allowed(own_copy: Co
     assert int(soft) > 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("descriptors", "connections"), [(1024, 800), (256, 120)])
 async def test_fewer_idle_connections_than_the_limit_are_held(
     own_copy: Copy, tmp_path: Path, room_for_sockets: None, descriptors: int, connections: int
@@ -107,6 +110,7 @@ async def test_fewer_idle_connections_than_the_limit_are_held(
 LISTEN = "GET /mcp HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAccept: text/event-stream\r\nMcp-Session-Id: {}\r\n\r\n"
 
 
+@pytest.mark.slow
 async def test_where_no_connection_is_idle_a_new_one_is_closed_at_once(own_copy: Copy, tmp_path: Path) -> None:
     """Those that listen stay: they are answered as long as they are open."""
     async with AsyncExitStack() as open_ones:
@@ -134,6 +138,7 @@ async def test_where_no_connection_is_idle_a_new_one_is_closed_at_once(own_copy:
     assert log.count("the server holds at most 32 at once") == 1
 
 
+@pytest.mark.slow
 async def test_descriptors_that_something_else_took_close_idle_connections_alone(
     own_copy: Copy, tmp_path: Path, room_for_sockets: None
 ) -> None:
@@ -157,6 +162,7 @@ async def test_descriptors_that_something_else_took_close_idle_connections_alone
     assert log.count("idle connection(s): the server holds at most") == 1
 
 
+@pytest.mark.slow
 async def test_the_bodies_of_all_requests_together_are_bounded(own_copy: Copy, tmp_path: Path) -> None:
     with http_server({**own_copy.environment, "TESTIO_HTTP_PATIENCE_SECONDS": "600"}, tmp_path) as server:
         before = memory_of(server)
@@ -195,6 +201,7 @@ def memory_of(server: HttpServer) -> int:
     return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
 
 
+@pytest.mark.slow
 async def test_sessions_that_nobody_ends_are_bounded_and_counted(own_copy: Copy, tmp_path: Path) -> None:
     with http_server(own_copy.environment, tmp_path) as server:
         async with httpx2.AsyncClient(base_url=server.url, trust_env=False, timeout=20) as web:
@@ -221,6 +228,7 @@ async def ping(web: httpx2.AsyncClient, session: str) -> int:
     return answer.status_code
 
 
+@pytest.mark.slow
 async def test_a_client_of_the_newest_revision_leaves_no_session(own_copy: Copy, tmp_path: Path) -> None:
     with http_server(own_copy.environment, tmp_path) as server:
         async with Client(f"{server.url}/mcp", mode="2026-07-28") as client:
@@ -231,6 +239,7 @@ async def test_a_client_of_the_newest_revision_leaves_no_session(own_copy: Copy,
     assert status["mcp_sessions"] == 0
 
 
+@pytest.mark.slow
 async def test_wrong_tokens_are_slowed(own_copy: Copy, tmp_path: Path, canary: str) -> None:
     with http_server({**own_copy.environment, "TESTIO_HTTP_TOKEN": canary}, tmp_path) as server:
         async with httpx2.AsyncClient(base_url=server.url, trust_env=False) as web:
@@ -247,6 +256,7 @@ async def test_wrong_tokens_are_slowed(own_copy: Copy, tmp_path: Path, canary: s
     assert health.status_code == 200
 
 
+@pytest.mark.slow
 async def test_one_local_client_is_not_limited_but_by_the_settings(own_copy: Copy, tmp_path: Path) -> None:
     with http_server(own_copy.environment, tmp_path) as server:
         async with httpx2.AsyncClient(base_url=server.url, trust_env=False, timeout=60) as web:
