@@ -139,7 +139,7 @@ def _bug_cases(all_of: Records) -> list[tuple[Filters, Predicate]]:
         return row["exported_at"] is None and row["external_idx"] is None
 
     def is_accepted_and_not_exported(row: Row) -> bool:
-        return row["status"] == "accepted" and is_not_exported(row)
+        return is_not_exported(row) and bool(row["status"] == "accepted")
 
     def on_android_phones(row: Row) -> bool:
         return any(
@@ -193,7 +193,7 @@ def _test_cases(all_of: Records) -> list[tuple[Filters, Predicate]]:
     product, days = next(iter(all_of.product)), _days(all_of.test, "end_at")
 
     def is_archived_in_product(row: Row) -> bool:
-        return row["status"] == "archived" and row["product_id"] == product
+        return (row["status"], row["product_id"]) == ("archived", product)
 
     return [
         ({}, lambda row: True),

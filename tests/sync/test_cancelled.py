@@ -12,6 +12,8 @@ from testio_sandbox import World
 from tests.support.waiting import cancelled_at
 from tests.sync.conftest import BOOKKEEPING, EVERYTHING, Account
 
+pytestmark = pytest.mark.slow
+
 PLACES = 10
 """At how many waits, evenly spread over a run, it is cancelled."""
 

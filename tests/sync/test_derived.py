@@ -142,6 +142,7 @@ async def test_a_fresh_copy_and_one_that_changed_have_no_differences(copied: Acc
     assert await copied.store.read(lambda conn: first_differences(conn, deep=True)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "corrupt", "words"), CORRUPTIONS, ids=[f"{n}: {w}" for n, _, w in CORRUPTIONS])
 async def test_what_is_wrong_is_found_and_mended_by_a_full_sync(
     copied: Account, name: str, corrupt: Corrupt, words: str
@@ -274,6 +275,7 @@ async def test_a_server_answers_at_once_and_says_that_the_data_are_being_rebuilt
     assert answer.structured_content["total"] > 0
 
 
+@pytest.mark.slow
 async def test_the_commands_name_each_kind_that_is_wrong_and_mend_it(
     copied: Account, request: pytest.FixtureRequest
 ) -> None:
