@@ -1,11 +1,13 @@
 """Bugs: the list, and one of them."""
 
+import json
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection, bindparam, func, or_, select
 
+from testio_mcp import fields as payload_fields
 from testio_mcp.database.dialect import fetch, fetch_records
 from testio_mcp.database.tables import (
     Attachment,
@@ -36,7 +38,7 @@ from testio_mcp.operations.arguments import (
     order_by,
 )
 from testio_mcp.operations.figures import RAN, read_timestamp
-from testio_mcp.operations.lists.details import GONE, TimelineEntry, links, payload, the_one, timeline
+from testio_mcp.operations.lists.details import GONE, TimelineEntry, links, the_one, timeline
 from testio_mcp.operations.lists.filters import (
     Among,
     Contains,
@@ -464,7 +466,7 @@ def get_bug(
         "auto_accept_at": auto_accept_at(
             figures.read_timestamp(base["test_end_at"]), [base["status"]], settings.auto_accept_days
         ),
-        "reproductions": payload(base["raw"]).count("reproductions"),
+        "reproductions": payload_fields.Fields(json.loads(base["raw"])).count("reproductions"),
         "attachments": links(row[0] for row in fetch(conn, _attachments, key)),
         "devices": fetch_records(conn, _devices, key),
         "custom_fields": fetch_records(conn, _fields, key),

@@ -1,24 +1,35 @@
 """What all records show: the latest bugs, the timeline, attachments; and ids that begin with some digits."""
 
-import json
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, literal, select, union_all
 
 from testio_mcp.database.dialect import fetch, fetch_records
 from testio_mcp.database.tables import Bug, ChangeLog, Product, Test, table_of
+from testio_mcp.domain import is_past_end
 from testio_mcp.errors import NotFound
-from testio_mcp.fields import Fields, read_attachments
+from testio_mcp.operations.figures import read_timestamp
 
 _bug, _change = table_of(Bug).c, table_of(ChangeLog).c
 
 RECENT = 10
 """How many of its newest bugs or tests a summary shows."""
 GONE = "Since when the account does not list it; null while it does."
+
+
+class BugCounts(BaseModel):
+    """Bugs of one test; every bug counts once. `other` holds the kinds that have no level."""
+
+    total: int = 0
+    critical: int = 0
+    high: int = 0
+    low: int = 0
+    other: int = 0
+    open: int = Field(default=0, description="Status open, without questions; of any level.")
 
 
 class RecentBug(BaseModel):
@@ -55,16 +66,6 @@ def _recent(column: ColumnElement[Any]) -> Select[Any]:
 def recent_bugs(conn: Connection, column: ColumnElement[Any], record_id: int) -> list[dict[str, Any]]:
     """The newest bugs of which `column` holds the id, as `RecentBug` holds them."""
     return fetch_records(conn, _recent(column), {"id": record_id})
-
-
-def payload(raw: str) -> Fields:
-    """The stored payload of one record, to read what has no column."""
-    return Fields(json.loads(raw))
-
-
-def attachments(record: Fields) -> list[str]:
-    """Addresses of the files attached to a record."""
-    return links(attachment.url for attachment in read_attachments(record))
 
 
 def links(addresses: Iterable[str]) -> list[str]:
@@ -163,3 +164,8 @@ def newest_ids(conn: Connection, kind: str, typed: str, limit: int) -> list[int]
         if len(found) == limit:
             break
     return found
+
+
+def past_end(test: Mapping[str, Any]) -> bool | None:
+    """What `is_past_end` says of a test: True, or nothing."""
+    return is_past_end(test["status"], read_timestamp(test["end_at"]), datetime.now(UTC)) or None

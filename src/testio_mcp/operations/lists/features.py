@@ -29,7 +29,7 @@ from testio_mcp.domain import OPEN_IN_WORDS, RAN_IN_WORDS
 from testio_mcp.operations import figures
 from testio_mcp.operations.arguments import OF_PRODUCT, AsList, Ids, OtherName, TotalOnly, order_by
 from testio_mcp.operations.figures import RAN, count_present
-from testio_mcp.operations.lists.details import GONE, RECENT, RecentBug, recent_bugs, the_one
+from testio_mcp.operations.lists.details import GONE, RECENT, BugCounts, RecentBug, past_end, recent_bugs, the_one
 from testio_mcp.operations.lists.filters import (
     Among,
     Contains,
@@ -42,7 +42,6 @@ from testio_mcp.operations.lists.filters import (
 )
 from testio_mcp.operations.lists.listing import ListQuery, Order, list_operation
 from testio_mcp.operations.lists.paging import Cursor, Page, as_of
-from testio_mcp.operations.lists.tests import BugCounts, past_end
 from testio_mcp.operations.metrics.engine import coverage_of, measure
 from testio_mcp.operations.metrics.periods import ALL_TIME, period_of, today_in
 from testio_mcp.operations.metrics.questions import Question

@@ -14,11 +14,10 @@ from testio_mcp.domain import OPEN_IN_WORDS
 from testio_mcp.operations import figures
 from testio_mcp.operations.arguments import TotalOnly
 from testio_mcp.operations.figures import count_present
-from testio_mcp.operations.lists.details import RecentBug, recent_bugs, the_one
+from testio_mcp.operations.lists.details import BugCounts, RecentBug, recent_bugs, the_one
 from testio_mcp.operations.lists.filters import Contains, When
 from testio_mcp.operations.lists.listing import ListQuery, Order, list_operation
 from testio_mcp.operations.lists.paging import Cursor, Page, as_of
-from testio_mcp.operations.lists.tests import BugCounts
 from testio_mcp.operations.registry import operation
 
 _TESTS, _BUGS, _PEOPLE = table_of(Test), table_of(Bug), table_of(Person)

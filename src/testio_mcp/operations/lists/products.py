@@ -24,10 +24,8 @@ from testio_mcp.domain import OPEN_IN_WORDS, RAN_IN_WORDS
 from testio_mcp.operations import figures
 from testio_mcp.operations.arguments import TotalOnly
 from testio_mcp.operations.figures import count_all_but_gone, count_present
-from testio_mcp.operations.lists.details import GONE, the_one
+from testio_mcp.operations.lists.details import GONE, BugCounts, past_end, the_one
 from testio_mcp.operations.lists.paging import Cursor, Page, as_of, decode_cursor, encode_cursor
-from testio_mcp.operations.lists.tests import BugCounts, past_end
-from testio_mcp.operations.metrics.engine import coverage_of
 from testio_mcp.operations.registry import operation
 
 _TESTS, _BUGS, _FEATURES = table_of(Test), table_of(Bug), table_of(Feature)
@@ -263,6 +261,9 @@ def get_product(
     list_tests and list_bugs show the records behind the numbers; list_products finds the ids.
     """
     key = {"id": product_id}
+    # Only here: the list is loaded without the metrics.
+    from testio_mcp.operations.metrics.engine import coverage_of
+
     base = the_one(conn, _base, product_id, "Product", "list_products", now=datetime.now(UTC))
     tests = figures.tally(fetch(conn, _tests, key))
     groups = fetch(conn, _bugs, key)

@@ -1,7 +1,8 @@
 """Exploratory tests (test cycles): the list, and one of them."""
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+import json
+from collections.abc import Sequence
+from datetime import date, datetime
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, Field
@@ -27,7 +28,7 @@ from testio_mcp.database.tables import (
     TestStoryResult,
     table_of,
 )
-from testio_mcp.domain import OPEN_IN_WORDS, TestingType, TestStatus, auto_accept_at, is_past_end
+from testio_mcp.domain import OPEN_IN_WORDS, TestingType, TestStatus, auto_accept_at
 from testio_mcp.operations import figures
 from testio_mcp.operations.arguments import (
     OF_PRODUCT,
@@ -40,13 +41,14 @@ from testio_mcp.operations.arguments import (
     TotalOnly,
     order_by,
 )
-from testio_mcp.operations.figures import RAN, read_timestamp
+from testio_mcp.operations.figures import RAN
 from testio_mcp.operations.lists.details import (
     GONE,
+    BugCounts,
     RecentBug,
     TimelineEntry,
-    attachments,
-    payload,
+    links,
+    past_end,
     recent_bugs,
     the_one,
     timeline,
@@ -83,17 +85,6 @@ TestingTypes = Annotated[
     OpenWords(get_args(TestingType), _test.testing_type),
     Field(description=f"Any of {', '.join(get_args(TestingType))}."),
 ]
-
-
-class BugCounts(BaseModel):
-    """Bugs of one test; every bug counts once. `other` holds the kinds that have no level."""
-
-    total: int = 0
-    critical: int = 0
-    high: int = 0
-    low: int = 0
-    other: int = 0
-    open: int = Field(default=0, description="Status open, without questions; of any level.")
 
 
 class TestSummary(BaseModel):
@@ -240,11 +231,6 @@ def _add_requested(conn: Connection, items: list[dict[str, Any]], ids: list[int]
         features.setdefault(test_id, []).append(feature_id)
     for item in items:
         item.update(more[item["id"]], feature_ids=features.get(item["id"], []))
-
-
-def past_end(test: Mapping[str, Any]) -> bool | None:
-    """What `is_past_end` says of a test: True, or nothing."""
-    return is_past_end(test["status"], read_timestamp(test["end_at"]), datetime.now(UTC)) or None
 
 
 _creator, _submitter = table_of(Person).alias("creator"), table_of(Person).alias("submitter")
@@ -466,7 +452,7 @@ def get_test(
     """
     key = {"id": test_id}
     base = the_one(conn, _base, test_id, "Test", "list_tests")
-    record = payload(base["raw"])
+    record = payload_fields.Fields(json.loads(base["raw"]))
     executions = figures.tally(fetch(conn, _executions, key))
     answer: dict[str, Any] = {
         **base,
@@ -477,7 +463,7 @@ def get_test(
         "is_past_end": past_end(base),
         "allowed_bug_types": record.names("allowed_bug_types"),
         "allowed_levels": _allowed_levels(record),
-        "attachments": attachments(record),
+        "attachments": links(each.url for each in payload_fields.read_attachments(record)),
         "executions": executions,
         "pass_rate": figures.pass_rate(executions),
         "metrics": next(iter(fetch_records(conn, _metrics, key)), None),
