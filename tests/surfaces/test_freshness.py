@@ -16,6 +16,8 @@ from testio_sandbox import Fault, Sandbox, World, serve_sandbox
 from tests.surfaces.conftest import Cli
 from tests.surfaces.programs import command, http_server, stdio, text_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 async def sandbox(canary: str) -> AsyncIterator[Sandbox]:

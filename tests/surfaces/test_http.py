@@ -168,6 +168,7 @@ async def test_docs_and_openapi_describe_every_operation(web: httpx2.AsyncClient
     assert "src=" not in page.text
 
 
+@pytest.mark.slow
 async def test_without_the_token_nothing_but_health_is_answered(synced: Copy, tmp_path: Path, canary: str) -> None:
     with http_server({**synced.environment, "TESTIO_HTTP_TOKEN": canary}, tmp_path) as server:
         async with httpx2.AsyncClient(base_url=server.url, trust_env=False) as web:
@@ -195,6 +196,7 @@ def _serve(*options: str) -> list[str]:
     return ["serve", "--transport", "http", "--port", "0", *options]
 
 
+@pytest.mark.slow
 async def test_a_taken_port_is_one_clear_line(synced: Copy, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -205,6 +207,7 @@ async def test_a_taken_port_is_one_clear_line(synced: Copy, tmp_path: Path) -> N
     assert ended.err == f"Port {port} on 127.0.0.1 is in use. Choose another with --port.\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_the_server_while_clients_dawdle(
     own_copy: Copy, tmp_path: Path, number: signal.Signals

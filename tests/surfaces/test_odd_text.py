@@ -18,6 +18,8 @@ from tests.support.scripted import respond, scripted
 from tests.surfaces.conftest import Cli
 from tests.surfaces.programs import http_server, stdio, text_of
 
+pytestmark = pytest.mark.slow
+
 ODD = (
     "lone \ud800, nul \0, bell \x07, escape \x1b[31m \x9b31m"
     ", bidi \u202e, emoji \U0001f600, line \u2028, tag \U000e0041 end"

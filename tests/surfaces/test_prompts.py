@@ -160,6 +160,7 @@ async def test_prompts_over_both_transports(synced: Copy, server: HttpServer, tm
             assert words(there) == words(here)
 
 
+@pytest.mark.slow
 async def test_today_is_the_day_of_the_time_zone(synced: Copy, tmp_path: Path) -> None:
     """These two zones are 25 hours apart: it is never the same day in both."""
     found = {}
@@ -171,6 +172,7 @@ async def test_today_is_the_day_of_the_time_zone(synced: Copy, tmp_path: Path) -
     assert found["Pacific/Niue"] < found["Pacific/Kiritimati"]
 
 
+@pytest.mark.slow
 async def test_prompts_follow_the_tools(synced: Copy, tmp_path: Path) -> None:
     with http_server({**synced.environment, "TESTIO_TOOLS": "list_changes,quality_report"}, tmp_path) as server:
         async with Client(f"{server.url}/mcp") as client:

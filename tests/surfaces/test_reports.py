@@ -115,6 +115,7 @@ async def test_every_command_that_a_printed_report_shows_can_be_run(synced: Copy
             assert ended.code == 0, f"{line}: {ended.err}"
 
 
+@pytest.mark.slow
 async def test_a_terminal_shows_tables_and_no_markup(synced: Copy, tmp_path: Path) -> None:
     seen = await on_terminal(synced.environment, "report", "quality", cwd=tmp_path, width=100)
     assert "Quality of all products" in seen
@@ -247,6 +248,7 @@ async def test_tools_answer_in_markdown_and_save_files(synced: Copy, tmp_path: P
     assert text_of(bad[3]).startswith("product_ids: ")
 
 
+@pytest.mark.slow
 async def test_a_read_only_server_saves_nothing(synced: Copy, tmp_path: Path) -> None:
     async with stdio(synced.environment | {"TESTIO_TOOLSETS": "all"}, tmp_path, options=["--read-only"]) as client:
         names = {tool.name for tool in (await client.list_tools()).tools}
@@ -256,6 +258,7 @@ async def test_a_read_only_server_saves_nothing(synced: Copy, tmp_path: Path) ->
     assert answer.is_error
 
 
+@pytest.mark.slow
 async def test_a_report_is_saved_over_rest_and_on_the_command_line_alike(
     synced: Copy, tmp_path: Path, cli: Cli
 ) -> None:

@@ -71,6 +71,7 @@ async def test_what_does_not_exist_is_the_protocols_error(server: HttpServer, ur
     assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.slow
 async def test_a_store_that_cannot_be_made_is_an_internal_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     async with stdio({"TESTIO_DB_PATH": str(tmp_path / "file" / "store.db")}, tmp_path) as client:
@@ -80,6 +81,7 @@ async def test_a_store_that_cannot_be_made_is_an_internal_error(tmp_path: Path) 
     assert refused.value.code == INTERNAL_ERROR
 
 
+@pytest.mark.slow
 async def test_resources_follow_the_tools(synced: Copy, tmp_path: Path) -> None:
     with http_server({**synced.environment, "TESTIO_TOOLS": "get_test"}, tmp_path) as server:
         async with Client(f"{server.url}/mcp") as client:

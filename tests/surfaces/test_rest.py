@@ -66,6 +66,7 @@ async def test_what_is_wrong_or_remembers_its_reader_is_never_kept(web: httpx2.A
         assert answer.headers["cache-control"] == "no-store"
 
 
+@pytest.mark.slow
 async def test_a_sync_and_a_forgotten_problem_make_new_versions(tmp_path: Path, canary: str, cli: Cli) -> None:
     async with serve_sandbox(
         World(seed=2, products=1, tests_per_product=4, bugs_per_test=1), token=canary
@@ -91,6 +92,7 @@ async def test_a_sync_and_a_forgotten_problem_make_new_versions(tmp_path: Path, 
                 assert (await web.get("/api/tests", headers={"If-None-Match": tags[-1]})).status_code == 200
 
 
+@pytest.mark.slow
 async def test_a_client_that_has_the_newest_answer_still_keeps_the_copy_fresh(own_copy: Copy, tmp_path: Path) -> None:
     world = World(seed=5, products=2, tests_per_product=60, bugs_per_test=2)
     async with serve_sandbox(world) as sandbox:
@@ -172,6 +174,7 @@ async def test_an_action_takes_its_arguments_in_the_body_alone(web: httpx2.Async
     assert answer.json()["error"]["message"] == "full: there is no such parameter."
 
 
+@pytest.mark.slow
 async def test_an_address_may_ask_so_much_a_minute(synced: Copy, tmp_path: Path) -> None:
     with http_server({**synced.environment, "TESTIO_HTTP_REQUESTS_PER_MINUTE": "3"}, tmp_path) as server:
         async with httpx2.AsyncClient(base_url=server.url, trust_env=False) as web:
@@ -186,6 +189,7 @@ async def test_an_address_may_ask_so_much_a_minute(synced: Copy, tmp_path: Path)
             assert (await web.get("/api/products")).status_code == 200
 
 
+@pytest.mark.slow
 async def test_the_server_takes_so_many_requests_at_once(own_copy: Copy, tmp_path: Path, canary: str) -> None:
     async with serve_sandbox(World(seed=1, products=1, tests_per_product=1), token=canary) as sandbox:
         sandbox.faults.add(Fault("stall", "products"))

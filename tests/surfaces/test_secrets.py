@@ -12,6 +12,8 @@ import pytest
 from tests.surfaces.conftest import Copy
 from tests.surfaces.programs import PROGRAM, command, http_server
 
+pytestmark = pytest.mark.slow
+
 _CRASH = """
 import sys
 from testio_mcp.surfaces import account

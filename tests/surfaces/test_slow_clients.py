@@ -12,6 +12,8 @@ import pytest
 from tests.surfaces.conftest import Copy
 from tests.surfaces.programs import HttpServer, http_server
 
+pytestmark = pytest.mark.slow
+
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 MANY = 300
 

@@ -128,6 +128,7 @@ async def test_stdout_holds_json_rpc_and_nothing_else(synced: Copy, tmp_path: Pa
     assert [results[number].get("isError", False) for number in (2, 3, 4, 5, 6)] == [False, True, True, True, False]
 
 
+@pytest.mark.slow
 async def test_dependencies_that_talk_are_not_heard_on_stdout(synced: Copy, tmp_path: Path) -> None:
     environment = {**synced.environment, "PYTHONPATH": str(Path(__file__).parents[2])}
     program = (sys.executable, "-m", "tests.surfaces.noisy_server")
@@ -184,6 +185,7 @@ async def test_a_line_without_a_request_is_refused_without_an_id(synced: Copy, t
     assert {*refused} == {-32700, -32600}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_stdin_closed", [True, False])
 def test_a_client_that_hangs_up_leaves_no_trace(own_copy: Copy, tmp_path: Path, is_stdin_closed: bool) -> None:
     with subprocess.Popen(
@@ -211,6 +213,7 @@ def test_a_client_that_hangs_up_leaves_no_trace(own_copy: Copy, tmp_path: Path, 
     assert not own_copy.path.with_name("own.db-wal").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_the_server_while_stdin_stays_open(
     own_copy: Copy, tmp_path: Path, number: signal.Signals
@@ -258,15 +261,17 @@ NO_MESSAGES: dict[str, tuple[bytes, int]] = {
 }
 
 
-@pytest.mark.parametrize("name", NO_MESSAGES)
-async def test_a_line_that_is_no_message_is_answered_with_an_error(tmp_path: Path, name: str) -> None:
-    line, code = NO_MESSAGES[name]
-    answers, ended = await talk({"TESTIO_DB_PATH": str(tmp_path / "s.db")}, tmp_path, INITIALIZE, line, LIST)
-    refused = [answer for answer in answers if "error" in answer]
-    assert [answer["error"]["code"] for answer in refused] == [code]
-    assert "id" in refused[0] and refused[0]["id"] is None
-    listed = [answer for answer in answers if answer.get("id") == 2]
-    assert listed and listed[0]["result"]["tools"], "the next message is served"
+async def test_a_line_that_is_no_message_is_answered_with_an_error(tmp_path: Path) -> None:
+    asked = [message for n, (line, _) in enumerate(NO_MESSAGES.values(), 2) for message in (line, {**LIST, "id": n})]
+    answers, ended = await talk({"TESTIO_DB_PATH": str(tmp_path / "s.db")}, tmp_path, INITIALIZE, *asked)
+    refused = dict(zip(NO_MESSAGES, answers[1::2], strict=True))
+    assert {name: answer["error"]["code"] for name, answer in refused.items()} == {
+        name: code for name, (_, code) in NO_MESSAGES.items()
+    }
+    assert all("id" in answer and answer["id"] is None for answer in refused.values())
+    listed = answers[2::2]
+    assert [answer["id"] for answer in listed] == list(range(2, 2 + len(NO_MESSAGES)))
+    assert all(answer["result"]["tools"] for answer in listed), "the next message is served"
     assert ended == 0
 
 

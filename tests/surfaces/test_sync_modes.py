@@ -62,6 +62,7 @@ async def _seen(environment: dict[str, str], *arguments: str, cwd: Path, lines: 
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [80, 200])
 async def test_every_step_gets_its_bar_on_a_terminal_with_few_lines(
     sandbox: Sandbox, environment: dict[str, str], tmp_path: Path, width: int
@@ -76,6 +77,7 @@ async def test_every_step_gets_its_bar_on_a_terminal_with_few_lines(
     assert "\x1b" not in seen
 
 
+@pytest.mark.slow
 async def test_products_that_are_done_leave_the_bars_as_lines(environment: dict[str, str], tmp_path: Path) -> None:
     seen = await _seen(environment, "sync", "--only", "tests,bugs", cwd=tmp_path, lines=12, width=100)
     left = [line for line in seen.replace("\r", "\n").splitlines() if re.fullmatch(r".* tests: 2 *", line)]
@@ -117,6 +119,7 @@ async def test_what_makes_no_sense_is_one_clear_line(
     assert sandbox.requests == []
 
 
+@pytest.mark.slow
 async def test_watch_syncs_shows_each_run_and_ends_with_a_signal(
     environment: dict[str, str], tmp_path: Path, cli: Cli
 ) -> None:

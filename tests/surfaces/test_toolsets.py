@@ -94,6 +94,7 @@ def test_unknown_names_are_refused(settings: dict[str, object], said: str) -> No
     assert str(refused.value).startswith(said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variables", "options"),
     [
@@ -118,6 +119,7 @@ async def test_a_wrong_name_ends_the_start_in_one_line(
     assert len(ended.err.splitlines()) == 1
 
 
+@pytest.mark.slow
 async def test_options_environment_and_file_choose_alike(synced: Copy, tmp_path: Path) -> None:
     wanted = ["list_tests", "get_status"]
     (tmp_path / "here").mkdir()

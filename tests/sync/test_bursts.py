@@ -16,6 +16,8 @@ from tests.support.hasty import hasty_client
 from tests.sync.conftest import EVERYTHING, Account
 from tests.sync.test_killed import BAD_THIRD
 
+pytestmark = pytest.mark.slow
+
 
 def _burst(skip: int, times: int, status: int) -> Fault:
     return Fault("error", status=status, skip=skip, times=times)

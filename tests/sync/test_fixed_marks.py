@@ -20,6 +20,8 @@ from tests.conftest import SettingsFor
 from tests.support.hasty import hasty_client
 from tests.sync.conftest import Account
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 

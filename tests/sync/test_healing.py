@@ -6,6 +6,8 @@ from testio_sandbox import Fault, World
 from testio_sandbox.plan import EXECUTION, EXECUTIONS_EACH
 from tests.sync.conftest import EVERYTHING, Account
 
+pytestmark = pytest.mark.slow
+
 OLDEST_EXECUTION = EXECUTION + EXECUTIONS_EACH * 3
 EXECUTIONS = "user_story_version_executions"
 RESULTS = r"/results$"

@@ -13,6 +13,8 @@ from testio_mcp.scrub import MAX_TEXT
 from testio_mcp.sync.engine import SyncOptions, run_sync
 from tests.sync.conftest import CORE, Account
 
+pytestmark = pytest.mark.slow
+
 LIST = r"products/\d+/exploratory_tests$"
 BY_TEST = "filter_test_cycle_ids"
 

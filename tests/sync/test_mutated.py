@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,8 @@ from testio_mcp.sync.engine import SyncOptions, run_sync
 from testio_sandbox import Fault, World, serve_sandbox
 from tests.support.hasty import hasty_client
 from tests.sync.conftest import CORE, Account
+
+pytestmark = pytest.mark.slow
 
 WORLD = World(seed=3, products=1, tests_per_product=4, bugs_per_test=2, quirks=False)
 PRODUCT = WORLD.product_ids[0]

@@ -15,6 +15,8 @@ from tests.conftest import SettingsFor
 from tests.support.hasty import hasty_client
 from tests.sync.conftest import Account
 
+pytestmark = pytest.mark.slow
+
 LIST = r"/exploratory_tests$"
 # Which tests of a product, of which there are two pages of 25 and one more.
 PLACES = {

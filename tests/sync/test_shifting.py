@@ -5,6 +5,7 @@ import shutil
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,8 @@ from testio_mcp.settings import load_settings
 from testio_sandbox import Fault, World, serve_sandbox
 from tests.support.hasty import hasty_client
 from tests.sync.conftest import Account
+
+pytestmark = pytest.mark.slow
 
 LIST = r"/exploratory_tests$"
 PAGES = 4

@@ -11,6 +11,8 @@ from testio_sandbox import World
 from tests.sync.conftest import Account, FirstCopy
 from tests.sync.same import differences
 
+pytestmark = pytest.mark.slow
+
 ALL: frozenset[Entity] = frozenset(get_args(Entity))
 """Everything by name: then the lists that are read once a day are read as well."""
 QUESTIONS: tuple[tuple[str, dict[str, Any]], ...] = (

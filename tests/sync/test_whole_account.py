@@ -22,6 +22,8 @@ from tests.conftest import SettingsFor
 from tests.support.hasty import hasty_client
 from tests.sync.conftest import CORE, EVERYTHING, Account
 
+pytestmark = pytest.mark.slow
+
 LIST = r"exploratory_tests$"
 IMPATIENT = partial(hasty_client, policy=RetryPolicy(read=1))
 
