@@ -48,6 +48,8 @@ class SettingsFor(Protocol):
         """Settings made of `overrides` and the defaults of the tests."""
 
 
+ON_SQLITE = pytest.mark.parametrize("closed_store", ["sqlite"], indirect=True)
+"""Marks tests of what the database cannot change, such as how the API's answers are read."""
 BEGAN_AT = datetime.fromisoformat(os.environ.setdefault("PYTEST_BEGAN_AT", datetime.now(UTC).isoformat()))
 """The same in all processes of a run: those of xdist inherit it."""
 

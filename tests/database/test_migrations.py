@@ -99,6 +99,7 @@ async def _state(place: str) -> list[str]:
     return await asyncio.to_thread(state, place, SCHEMA)
 
 
+@pytest.mark.slow
 def test_killed_at_many_moments_of_the_first_migration(empty_store: str) -> None:
     report = _migrating("kill", empty_store)
     assert len(report["codes"]) > 5
@@ -107,6 +108,7 @@ def test_killed_at_many_moments_of_the_first_migration(empty_store: str) -> None
     assert report["states"] == [[], state(empty_store, SCHEMA)]
 
 
+@pytest.mark.slow
 async def test_killed_after_each_statement_of_the_next_migration(older_store: str) -> None:
     await _add_person(older_store)
     before = await _state(older_store)
@@ -117,12 +119,14 @@ async def test_killed_after_each_statement_of_the_next_migration(older_store: st
     assert any("ADA" in line for line in report["states"][1])
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_same_new_store(empty_store: str) -> None:
     report = _migrating("race", empty_store)
     assert report["codes"] == [0] * 2 * migrating.ROUNDS, report["stderr"]
     assert len(report["states"]) == (1 if not empty_store.startswith("postgresql") else migrating.ROUNDS)
 
 
+@pytest.mark.slow
 async def test_two_processes_migrate_the_same_older_store(older_store: str) -> None:
     await _add_person(older_store)
     report = _migrating("race", older_store, "next")

@@ -9,9 +9,11 @@ from testio_mcp.app import App, silent
 from testio_mcp.errors import ApiError, AuthFailed
 from testio_mcp.sync.engine import SyncOptions, run_sync
 from testio_sandbox import World, serve_sandbox
-from tests.conftest import SettingsFor
+from tests.conftest import ON_SQLITE, SettingsFor
 from tests.support.hasty import hasty_client
 from tests.sync.conftest import Account
+
+pytestmark = ON_SQLITE
 
 COLLECTIONS = {
     "products": r"^/products$",

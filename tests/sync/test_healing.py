@@ -4,9 +4,10 @@ import pytest
 
 from testio_sandbox import Fault, World
 from testio_sandbox.plan import EXECUTION, EXECUTIONS_EACH
+from tests.conftest import ON_SQLITE
 from tests.sync.conftest import EVERYTHING, Account
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, ON_SQLITE]
 
 OLDEST_EXECUTION = EXECUTION + EXECUTIONS_EACH * 3
 EXECUTIONS = "user_story_version_executions"

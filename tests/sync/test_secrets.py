@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 
 from testio_sandbox import World
+from tests.conftest import ON_SQLITE
 from tests.sync.conftest import EVERYTHING, Account
+
+pytestmark = ON_SQLITE
 
 SECRETS = ("hunter2-canary", "pin-4711-canary", "pw-canary", "tok-canary", "note-canary", "nested-canary", "s3cret")
 ENVIRONMENT: dict[str, Any] = {

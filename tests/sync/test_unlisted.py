@@ -8,10 +8,11 @@ import pytest
 from testio_mcp.operations.registry import operations
 from testio_mcp.sync.run import Entity
 from testio_sandbox import World
+from tests.conftest import ON_SQLITE
 from tests.sync.conftest import Account, FirstCopy
 from tests.sync.same import differences
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, ON_SQLITE]
 
 ALL: frozenset[Entity] = frozenset(get_args(Entity))
 """Everything by name: then the lists that are read once a day are read as well."""
