@@ -83,6 +83,7 @@ while code:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_backup", [True, False])
 def test_a_repair_that_is_killed_can_be_run_again(
     sqlite_file: Path, tmp_path_factory: pytest.TempPathFactory, has_backup: bool

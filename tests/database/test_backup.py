@@ -48,6 +48,7 @@ def _names(path: Path) -> list[str]:
     return sorted(file.name for file in backup_directory(path).iterdir())
 
 
+@pytest.mark.slow
 def test_a_backup_that_is_killed_leaves_only_sound_ones(
     sqlite_file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
