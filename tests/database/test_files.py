@@ -124,6 +124,7 @@ def public_directory() -> Iterator[Path]:
         path.chmod(0o755)
 
 
+@pytest.mark.slow
 def test_read_only_directory(sqlite_file: Path, public_directory: Path) -> None:
     path = public_directory / "store.db"
     shutil.copy(sqlite_file, path)
@@ -136,6 +137,7 @@ def test_read_only_directory(sqlite_file: Path, public_directory: Path) -> None:
     assert _contents(public_directory) == before
 
 
+@pytest.mark.slow
 def test_read_only_file(sqlite_file: Path, public_directory: Path) -> None:
     path = public_directory / "store.db"
     shutil.copy(sqlite_file, path)
@@ -144,12 +146,14 @@ def test_read_only_file(sqlite_file: Path, public_directory: Path) -> None:
     assert _as_nobody(path).startswith(f"StoreReadOnly: The store {path} cannot be written.")
 
 
+@pytest.mark.slow
 def test_directory_that_cannot_be_made(public_directory: Path) -> None:
     public_directory.chmod(0o555)
     path = public_directory / "data" / "store.db"
     assert _as_nobody(path).startswith(f"StoreReadOnly: The store {path} cannot be written.")
 
 
+@pytest.mark.slow
 def test_an_ordinary_user_opens_a_store_of_his_own(public_directory: Path) -> None:
     public_directory.chmod(0o777)
     assert _as_nobody(public_directory / "store.db") == "opened"

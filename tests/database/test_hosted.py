@@ -22,6 +22,8 @@ from testio_sandbox import World, serve_sandbox
 from tests.conftest import SettingsFor
 from tests.postgres import SCHEMA
 
+pytestmark = pytest.mark.slow
+
 PARAMETERS = [
     "sslmode=disable",
     "sslmode=prefer",

@@ -167,6 +167,7 @@ async def test_a_webhook_is_believed_by_its_certificate_alone(install: Install, 
         assert len(receiver.seen) == 1
 
 
+@pytest.mark.slow
 async def test_proxies_of_the_environment_see_no_alert_and_logs_no_address(install: Install) -> None:
     async with scripted(respond(200)) as proxy, scripted(respond(200)) as receiver:
         elsewhere = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), f"http://127.0.0.1:{proxy.port}")
@@ -221,6 +222,7 @@ async def test_a_sync_that_fails_tells_that_the_copy_is_old(install: Install) ->
     assert "Alert (warning, old): The copy has never been complete." in ended.err
 
 
+@pytest.mark.slow
 async def test_the_server_that_syncs_by_itself_tells(install: Install) -> None:
     arrived = asyncio.Event()
 
