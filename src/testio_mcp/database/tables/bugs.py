@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Index, text
 from sqlmodel import Field, Relationship, SQLModel
 
-from testio_mcp.database.tables.columns import GONE, DeviceColumns, Mirrored, json_text, key, part_of, ref, when
+from testio_mcp.database.tables.columns import (
+    DEVICE_TEXTS,
+    GONE,
+    DeviceColumns,
+    Mirrored,
+    json_text,
+    key,
+    part_of,
+    ref,
+    when,
+)
 
 if TYPE_CHECKING:
     from testio_mcp.database.tables.exploratory import Test
@@ -95,6 +105,7 @@ class BugDevice(DeviceColumns, table=True):
     """A device on which a bug was seen."""
 
     __tablename__ = "bug_device"
+    __table_args__ = tuple(Index(None, *texts) for texts in DEVICE_TEXTS)
 
     bug_id: int = part_of("bug")
     position: int = Field(primary_key=True)

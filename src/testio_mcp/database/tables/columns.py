@@ -56,6 +56,10 @@ class Mirrored(SQLModel):
     gone_at: datetime | None = when(default=None)
 
 
+DEVICE_TEXTS = (("name",), ("category",), ("operating_system", "operating_system_version"), ("browsers",))
+"""The columns of devices that are indexed, so that their few distinct texts are found without reading every line."""
+
+
 class DeviceColumns(SQLModel):
     """What describes a device."""
 

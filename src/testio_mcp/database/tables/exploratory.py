@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Index
 from sqlmodel import Field, Relationship, SQLModel
 
-from testio_mcp.database.tables.columns import GONE, DeviceColumns, Mirrored, json_text, key, part_of, ref, when
+from testio_mcp.database.tables.columns import (
+    DEVICE_TEXTS,
+    GONE,
+    DeviceColumns,
+    Mirrored,
+    json_text,
+    key,
+    part_of,
+    ref,
+    when,
+)
 
 if TYPE_CHECKING:
     from testio_mcp.database.tables.bugs import Bug
@@ -194,6 +204,7 @@ class ExecutionDevice(DeviceColumns, table=True):
     """A device that an execution ran on."""
 
     __tablename__ = "execution_device"
+    __table_args__ = tuple(Index(None, *texts) for texts in DEVICE_TEXTS)
 
     execution_id: int = part_of("execution")
     position: int = Field(primary_key=True)

@@ -10,13 +10,14 @@ they are folded here, as a search folds, and the statement compares with those t
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import lru_cache
 from typing import Any, Protocol
 
 from sqlalchemy import (
+    CTE,
     Column,
     ColumnElement,
     Connection,
@@ -31,7 +32,6 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.sql import visitors
-from sqlalchemy.sql.util import ClauseAdapter
 
 from testio_mcp.database.dialect import among, among_texts, fetch
 from testio_mcp.database.tables import Person, table_of
@@ -249,9 +249,33 @@ def texts_of_devices(devices: Any) -> dict[str, ColumnElement[Any]]:
 def _distinct(column: ColumnElement[Any]) -> Select[Any]:
     # Of a text that is put together its parts are made distinct: building it for each row takes several times longer.
     parts = [part for part in visitors.iterate(column) if isinstance(part, Column)]
-    rows = select(*parts).distinct().subquery()
-    value = ClauseAdapter(rows).traverse(column)
+    is_indexed = any([*index.columns] == parts for index in parts[0].table.indexes)
+    rows = _steps_along_index(parts) if is_indexed else select(*parts).distinct().subquery()
+    replace: Any = lambda part, **_: rows.c[part.key] if isinstance(part, Column) else None  # noqa: E731
+    value: ColumnElement[Any] = visitors.replacement_traverse(column, {}, replace)
     return select(value.label("value")).where(value.is_not(None)).distinct()
+
+
+def _steps_along_index(parts: Sequence[Column[Any]]) -> CTE:
+    """The distinct values of indexed columns, from one to the next: each step is one look into the index.
+
+    Within a value of the first column the second one also takes the step to no value at all.
+    """
+    known: CTE | None = None
+    for number, part in enumerate(parts):
+        before = parts[:number]
+        same = [column == known.c[column.key] for column in before] if known is not None else []
+        first = select(func.min(part)).where(*same).scalar_subquery().label(part.key)
+        start = (
+            select(*known.c, first).where(known.c[parts[0].key].is_not(None)) if known is not None else select(first)
+        )
+        walk = start.cte(f"each_{part.key}", recursive=True)
+        same = [column == walk.c[column.key] for column in before]
+        following = select(func.min(part)).where(*same, part > walk.c[part.key]).scalar_subquery()
+        step = select(*(walk.c[column.key] for column in before), following).where(walk.c[part.key].is_not(None))
+        known = walk.union_all(step)
+    assert known is not None  # noqa: S101 - an index has columns
+    return known
 
 
 _people = select(_person.id, _person.name)

@@ -160,18 +160,24 @@ class Listing:
         ]
         return chosen + [condition.is_(true()) if is_walk else condition for condition in others]
 
-    def matching(self, keys: frozenset[str], order: Order) -> Select[Any]:
-        """The ids of the records that match, joined with what the filters are about."""
+    def matching(self, keys: frozenset[str], order: Order, *, is_exact: bool = False) -> Select[Any]:
+        """The ids of the records that match, joined with what the filters are about.
+
+        Where all of them are counted, sets of ids take the place of the joins: no record is met twice.
+        """
         source = self.table if order.source is None else order.source
         related = self._related(keys, order.along)
         conditions = [*self.always, *(self._condition(key) for key in keys if self._of(key, order.along) is None)]
         for of, some in related.items():
             table: Any = of.table.alias()
-            adapt = ClauseAdapter(table)
-            source = source.join(table, self._reference(of) == table.c[of.key])
-            conditions += [adapt.traverse(condition) for condition in some]
+            about = [ClauseAdapter(table).traverse(condition) for condition in some]
+            if is_exact:
+                conditions.append(self._reference(of).in_(select(table.c[of.key]).where(*about)))
+            else:
+                source = source.join(table, self._reference(of) == table.c[of.key])
+                conditions += about
         ids = select(self.table.c.id).select_from(source).where(*conditions)
-        return ids.distinct() if related else ids
+        return ids.distinct() if related and not is_exact else ids
 
     def _condition(self, key: str) -> ColumnElement[bool]:
         name, _, variant = key.partition("=")
@@ -348,7 +354,7 @@ def _total_and_moment(
     listing: Listing, keys: frozenset[str], order: str, of_product: bool, *, is_exact: bool = False
 ) -> tuple[ColumnElement[int], ColumnElement[Any]]:
     """How many records match, counted on beyond `COUNTED` where it has to be exact, and as of when."""
-    matching = listing.matching(keys, listing.orders[order])
+    matching = listing.matching(keys, listing.orders[order], is_exact=is_exact)
     counted = (matching if is_exact else matching.limit(COUNTED + 1)).subquery()
     product: ColumnElement[int] | None = bindparam("product_id") if of_product else None
     return (
