@@ -71,6 +71,7 @@ def _alembic(place: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return _run("-m", "alembic", *arguments, **{variable: place})
 
 
+@pytest.mark.slow
 async def test_alembic_from_a_checkout(empty_store: str) -> None:
     assert _alembic(empty_store, "upgrade", "head").returncode == 0
     made_by_alembic = await _state(empty_store)

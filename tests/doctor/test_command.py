@@ -138,6 +138,7 @@ def test_postgresql_has_tools_of_its_own(run: Run, canary: str) -> None:
     assert (found["store"]["state"], found["disk space"]["state"]) == ("fail", "skip")
 
 
+@pytest.mark.slow
 async def test_postgresql_is_examined(run_program: Run, postgres_url: str) -> None:
     found = states(run_program("doctor", "--json", environment={"TESTIO_DATABASE_URL": postgres_url}))
     assert (found["store"], found["schema"], found["integrity"], found["sync"]) == ("ok", "ok", "ok", "warn")
@@ -165,6 +166,7 @@ def test_backups_on_the_command_line(run: Run, sqlite_file: Path) -> None:
     assert run("db", "restore", "frob").code == 1
 
 
+@pytest.mark.slow
 async def test_every_file_of_a_working_life_is_private(
     run: Run, run_program: Run, tmp_path: Path, canary: str, request: pytest.FixtureRequest
 ) -> None:
@@ -224,6 +226,7 @@ for arguments in commands:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
 def test_a_store_that_another_user_may_only_read(sqlite_file: Path) -> None:
     """Neither the doctor nor a restore writes; root itself may write everywhere, so nobody asks."""
@@ -275,6 +278,7 @@ def _screen(store: Path, columns: int, lines: int, **environment: str) -> tuple[
     return child.returncode, _ESCAPES.sub("", seen.decode()).splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [40, 80])
 def test_screen(sqlite_file: Path, width: int) -> None:
     """On a terminal every line fits, and the names stand in one column."""
@@ -288,6 +292,7 @@ def test_screen(sqlite_file: Path, width: int) -> None:
     assert "2 fail" in lines[-1]
 
 
+@pytest.mark.slow
 def test_what_is_wrong_fits_on_a_small_screen(sqlite_file: Path) -> None:
     """What is well shares a line where not all has room; what fails comes last, next to the prompt."""
     code, lines = _screen(sqlite_file, 80, 24, https_proxy="x", SSL_CERT_FILE="x", SSL_CERT_DIR="x")

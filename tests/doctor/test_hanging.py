@@ -134,6 +134,7 @@ for arguments in commands:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
 def test_a_store_in_a_closed_directory(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory() as name:  # 0700

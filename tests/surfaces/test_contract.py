@@ -84,6 +84,7 @@ async def test_questions_have_one_answer(
     operation.result.model_validate(over_rest)
 
 
+@pytest.mark.slow
 async def test_an_action_does_the_same_everywhere(tmp_path: Path, canary: str, cli: Cli) -> None:
     operation = operations()["sync_data"]
     async with serve_sandbox(
