@@ -99,8 +99,8 @@ class OpenWords:
         stored = {row[0] for row in fetch(conn, held, {"words": strange})}
         if unknown := [value for value in strange if value not in stored]:
             others = {row[0] for row in fetch(conn, select(self.column).distinct(), {})} - {*self.words, None}
-            known = ", ".join([*self.words, *sorted(others)])
-            raise BadInput(f"{name}: {unknown[0][:60]!r} is not a valid value.", f"{name} takes any of: {known}.")
+            valid = ", ".join([*self.words, *sorted(others)])
+            raise BadInput(f"{name}: {unknown[0][:60]!r} is not a valid value.", f"{name} takes any of: {valid}.")
 
 
 def open_words(model: type[BaseModel]) -> Mapping[str, OpenWords]:
@@ -209,14 +209,14 @@ def _problem(detail: ErrorDetails) -> str:
         return "it is required"
     if detail["type"] == "extra_forbidden":
         return "there is no such argument"
-    given = detail["input"]
-    shown = json.dumps(given, ensure_ascii=False, default=str)
-    if len(shown) > 60:
-        shown = shown[:57] + "..."
+    value = detail["input"]
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    if len(text) > 60:
+        text = text[:57] + "..."
     if detail["type"] == "literal_error":
-        return f"{shown} is not one of its words"
+        return f"{text} is not one of its words"
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"{shown} {_lower(message)}" if detail["type"] != "value_error" else message.rstrip(".")
+    return f"{text} {_lower(message)}" if detail["type"] != "value_error" else message.rstrip(".")
 
 
 def _lower(message: str) -> str:

@@ -29,7 +29,7 @@ RAN: ColumnElement[bool] = ran(_test.status, _test.start_at, DATA_AS_OF)
 Group = Sequence[Any]
 
 _ORDER = {
-    word: place
+    word: position
     for words in (
         ("critical", "high", "low", "none"),
         ("open", "question", "accepted", "auto_accepted", "rejected", "submitted", "manager_approved"),
@@ -37,7 +37,7 @@ _ORDER = {
         ("passed", "failed", "blocked", "pending"),
         ("functional", "visual", "content", "usability", "custom", "test_case", "spelling"),
     )
-    for place, word in enumerate(words)
+    for position, word in enumerate(words)
 }
 
 
@@ -98,7 +98,7 @@ def pass_ratio(by_status: Mapping[str, int]) -> Ratio:
     return Ratio(passed, passed + failed + blocked)
 
 
-def tally(groups: Iterable[Group], place: int = 0, **only: str) -> dict[str, int]:
+def tally(groups: Iterable[Group], position: int = 0, **only: str) -> dict[str, int]:
     """Groups added up by the word at `place`: the words of the domain in their order, then any others.
 
     `only` picks groups by their `status` or `level`.
@@ -107,7 +107,7 @@ def tally(groups: Iterable[Group], place: int = 0, **only: str) -> dict[str, int
     wanted = {{"status": STATUS, "level": LEVEL}[name]: word for name, word in only.items()}
     for group in groups:
         if all(group[where] == word for where, word in wanted.items()):
-            counts["unknown" if group[place] is None else group[place]] += group[-1]
+            counts["unknown" if group[position] is None else group[position]] += group[-1]
     return dict(sorted(counts.items(), key=lambda item: (rank(item[0]), item[0])))
 
 
@@ -121,9 +121,9 @@ def bug_counts(groups: Iterable[Group]) -> dict[str, int]:
     groups = list(groups)
     levels = tally(groups, LEVEL)
     total = sum(levels.values())
-    known = {level: levels.get(level, 0) for level in ("critical", "high", "low")}
+    by_level = {level: levels.get(level, 0) for level in ("critical", "high", "low")}
     is_open = tally(groups, STATUS).get("open", 0)
-    return {"total": total, **known, "other": total - sum(known.values()), "open": is_open}
+    return {"total": total, **by_level, "other": total - sum(by_level.values()), "open": is_open}
 
 
 def minus(counts: Mapping[str, int], less: Mapping[str, int]) -> dict[str, int]:

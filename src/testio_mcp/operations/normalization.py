@@ -132,31 +132,31 @@ def normalize(
 
 def read_words(values: str, words: tuple[str, ...]) -> str:
     """Words with commas between them as the domain writes them; others stay as they are."""
-    known = _writings(words)
-    return ",".join(known.get(_fold(value), value) for value in values.split(","))
+    writings = _writings(words)
+    return ",".join(writings.get(_fold(value), value) for value in values.split(","))
 
 
 def without_unknown(names: Collection[str], arguments: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:
     """The arguments of these names, also where a client writes them as `productId`, and the keys of all others."""
-    known = {name: value for name, value in arguments.items() if name in names}
+    accepted = {name: value for name, value in arguments.items() if name in names}
     unknown = []
     for key, value in arguments.items():
         if key in names:
             continue
-        name = next((name for name in _spellings(key) if name in names and name not in known), None)
+        name = next((name for name in _spellings(key) if name in names and name not in accepted), None)
         if name is None:
             unknown.append(key)
         else:
-            known[name] = value
-    return known, unknown
+            accepted[name] = value
+    return accepted, unknown
 
 
 def say_ignored(keys: Iterable[str], names: Iterable[str]) -> str:
     """A sentence on keys that were ignored; it names what there is where one of them may have been meant."""
     ignored = sorted(set(keys))
-    shown = ", ".join(key[:40] for key in ignored[:10]) + (" and more" if len(ignored) > 10 else "")
+    listed = ", ".join(key[:40] for key in ignored[:10]) + (" and more" if len(ignored) > 10 else "")
     valid = "" if all(map(is_of_client, ignored)) else f" Valid arguments are: {', '.join(names)}."
-    return f"{shown}: there is no such argument.{valid}"
+    return f"{listed}: there is no such argument.{valid}"
 
 
 def refuse_unmeant(keys: Iterable[str], names: Iterable[str]) -> None:
@@ -228,8 +228,8 @@ def _without_none(annotation: Any) -> Any:
 @lru_cache(maxsize=256)
 def _writings(words: tuple[str, ...]) -> Mapping[str, str]:
     """The words by how they may be written: a word itself goes before its plural, and both before a synonym."""
-    known = {_fold(word): word for word in words}
-    for word in list(known.values()):
+    writings = {_fold(word): word for word in words}
+    for word in list(writings.values()):
         for other in (f"{word}s", *_SYNONYMS.get(word, ())):
-            known.setdefault(_fold(other), word)
-    return known
+            writings.setdefault(_fold(other), word)
+    return writings

@@ -132,8 +132,8 @@ class Operation:
         not_refreshed = await app.refresh(self.needs)
         page = (await self._run(app, values, report, fit)).model_dump(mode="json")
         if self.item is not None and (fields or self._on_request):
-            kept = {"id", *fields} if fields else self.item.model_fields.keys() - self._on_request
-            page["items"] = [{name: item[name] for name in item if name in kept} for item in page["items"]]
+            wanted = {"id", *fields} if fields else self.item.model_fields.keys() - self._on_request
+            page["items"] = [{name: item[name] for name in item if name in wanted} for item in page["items"]]
         return page | ({"not_refreshed": not_refreshed} if not_refreshed else {})
 
     def normalize(self, arguments: Mapping[str, object], *, is_lenient: bool = False) -> dict[str, object]:
@@ -160,8 +160,10 @@ class Operation:
             values["fields"] = [self._field_named(name) for name in values["fields"]]
             unknown = [name for name in values["fields"] if name not in self.item.model_fields]
             if unknown:
-                known = ", ".join(self.item.model_fields)
-                raise BadInput(f"fields: there is no field {unknown[0][:60]!r}.", f"fields takes any of: {known}.")
+                valid_names = ", ".join(self.item.model_fields)
+                raise BadInput(
+                    f"fields: there is no field {unknown[0][:60]!r}.", f"fields takes any of: {valid_names}."
+                )
         return values
 
     def _field_named(self, name: str) -> str:

@@ -67,10 +67,10 @@ _product, _test, _bug, _feature = _PRODUCTS.c, _TESTS.c, _BUGS.c, _FEATURES.c
 _person, _section, _bug_device, _field = _PEOPLE.c, _SECTIONS.c, table_of(BugDevice).c, table_of(BugField).c
 _comment, _attachment, _copy = _COMMENTS.c, table_of(Attachment).c, _COPIES.c
 
-Sort = Literal["newest", "oldest"]
+BugSort = Literal["newest", "oldest"]
 
-Levels = Annotated[list[Level], AsList, Field(description="Kinds but functional have none.")]
-Statuses = Annotated[
+BugLevels = Annotated[list[Level], AsList, Field(description="Kinds but functional have none.")]
+BugStatuses = Annotated[
     list[str],
     AsList,
     OpenWords(get_args(BugStatus), _bug.status),
@@ -197,9 +197,9 @@ def list_bugs(
     reporters: Annotated[
         list[str], AsList, NamedPerson(_bug.author_id), Field(description="Full names, as list_people shows.")
     ] = [],  # noqa: B006
-    levels: Annotated[Levels, Among(_bug.level)] = [],  # noqa: B006
+    levels: Annotated[BugLevels, Among(_bug.level)] = [],  # noqa: B006
     kinds: Annotated[list[BugKind], AsList, Among(_bug.kind), Field(description="Kinds of bugs.")] = [],  # noqa: B006
-    statuses: Annotated[Statuses, Among(_bug.status)] = [],  # noqa: B006
+    statuses: Annotated[BugStatuses, Among(_bug.status)] = [],  # noqa: B006
     known: Annotated[bool | None, Equal(_bug.is_known), Field(description="Tagged as known.")] = None,
     exported: Annotated[bool | None, holds(_is_exported), Field(description="Exported to a tracker.")] = None,
     rejection_reason: Annotated[
@@ -240,7 +240,7 @@ def list_bugs(
     ] = None,
     text: Annotated[str | None, HasWords("bug", _bug.id), Field(description="Words that all occur.")] = None,
     sort: Annotated[
-        Sort,
+        BugSort,
         order_by(reported_at=("newest", "oldest")),
         Field(description="By report; with end_from or end_to by end of test."),
     ] = "newest",

@@ -93,7 +93,7 @@ class _Group:
     tests: set[int] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         about = {"id": self.id, "name": self.name, "test_case": self.test_case, "step": self.step}
         return about | {"tests": len(self.tests)} | _results(self.counts)
 
@@ -181,8 +181,8 @@ def test_case_results(
     """
     days = period_of(period or ALL_TIME, today_in(settings.zone, datetime.now(UTC)), settings.fiscal_year_starts)
     start, end = bounds(days, settings.zone)
-    given = {"product_id": product_id, "test_ids": test_ids, "end_from": start, "end_before": end}
-    filters = {name: value for name, value in given.items() if value not in (None, [])}
+    wanted = {"product_id": product_id, "test_ids": test_ids, "end_from": start, "end_before": end}
+    filters = {name: value for name, value in wanted.items() if value not in (None, [])}
     groups, left_out = _by_step(conn, filters) if by == "step" else (_by_key(conn, filters, by), 0)
     if not groups:
         _must_exist(conn, filters)
@@ -212,16 +212,16 @@ def _results(counts: Mapping[str, int]) -> dict[str, Any]:
 
 def _by_key(conn: Connection, filters: Mapping[str, Any], by: By) -> dict[_Key, _Group]:
     groups: dict[_Key, _Group] = {}
-    for found, name, test_id, status, results in fetch(conn, _counted(frozenset(filters), by), filters):
-        group = groups.setdefault(_Key(found or 0), _Group(found, ""))
-        group.name = name or group.name or _unnamed(by, found)
+    for group_id, name, test_id, status, results in fetch(conn, _counted(frozenset(filters), by), filters):
+        group = groups.setdefault(_Key(group_id or 0), _Group(group_id, ""))
+        group.name = name or group.name or _unnamed(by, group_id)
         group.tests.add(test_id)
         group.counts[status or "unknown"] += results
     return groups
 
 
-def _unnamed(by: By, found: int | None) -> str:
-    return "unknown" if found is None else f"{by.replace('_', ' ').capitalize()} {found}"
+def _unnamed(by: By, group_id: int | None) -> str:
+    return "unknown" if group_id is None else f"{by.replace('_', ' ').capitalize()} {group_id}"
 
 
 def _by_step(conn: Connection, filters: Mapping[str, Any]) -> tuple[dict[_Key, _Group], int]:
@@ -230,12 +230,12 @@ def _by_step(conn: Connection, filters: Mapping[str, Any]) -> tuple[dict[_Key, _
     groups: dict[_Key, _Group] = {}
     rows = fetch(conn, _payloads(names), {**filters, "limit": STEPS_READ})
     for case_id, title, test_id, raw in rows:
-        for place, step in _steps(orjson.loads(raw)):
+        for position, step in _steps(orjson.loads(raw)):
             step_id = step.get("id") if type(step.get("id")) is int else None
-            key = _Key(case_id or 0, place if step_id is None else step_id)
+            key = _Key(case_id or 0, position if step_id is None else step_id)
             if key not in groups:
-                name = _first(step, "description", "title", "name") or f"Step {place}"
-                groups[key] = _Group(step_id, name, title or _unnamed("test_case", case_id), place)
+                name = _first(step, "description", "title", "name") or f"Step {position}"
+                groups[key] = _Group(step_id, name, title or _unnamed("test_case", case_id), position)
             groups[key].tests.add(test_id)
             groups[key].counts[_first(step, "status", "result") or "unknown"] += 1
     total = fetch(conn, _number(names), filters)[0][0] if len(rows) == STEPS_READ else len(rows)
@@ -244,8 +244,8 @@ def _by_step(conn: Connection, filters: Mapping[str, Any]) -> tuple[dict[_Key, _
 
 def _steps(payload: Any) -> Iterator[tuple[int, dict[str, Any]]]:
     """The steps in the payload of a result, with their places from 1."""
-    found: list[Any] = next((payload[name] for name in _STEPS if isinstance(payload.get(name), list)), [])
-    return ((place, step) for place, step in enumerate(found, 1) if isinstance(step, dict))
+    steps: list[Any] = next((payload[name] for name in _STEPS if isinstance(payload.get(name), list)), [])
+    return ((position, step) for position, step in enumerate(steps, 1) if isinstance(step, dict))
 
 
 def _first(step: Mapping[str, Any], *names: str) -> str | None:
@@ -255,8 +255,8 @@ def _first(step: Mapping[str, Any], *names: str) -> str | None:
 def _must_exist(conn: Connection, filters: Mapping[str, Any]) -> None:
     """Raise `NotFound` if a product or test that was named is not in the store."""
     for name, table, what in (("product_id", Product, "Product"), ("test_ids", Test, "Test")):
-        given = filters.get(name, [])
-        ids = given if isinstance(given, list) else [given]
+        wanted = filters.get(name, [])
+        ids = wanted if isinstance(wanted, list) else [wanted]
         if ids and not fetch(conn, _known[table], {"ids": ids}):
             raise NotFound(f"{what} {ids[0]} is not in the store.", f"list_{what.lower()}s shows the ids.")
 
@@ -273,7 +273,7 @@ def _page(groups: Mapping[_Key, _Group], sort: Sort, cursor: str | None, limit: 
     ordered = sorted((_place(key, group, sort), group) for key, group in groups.items())
     rest = [item for item in ordered if after is None or item[0] > after]
     following = encode_cursor(*rest[limit - 1][0]) if len(rest) > limit else None
-    return {"items": [group.told() for _, group in rest[:limit]], "total": len(groups), "next_cursor": following}
+    return {"items": [group.to_dict() for _, group in rest[:limit]], "total": len(groups), "next_cursor": following}
 
 
 def _place(key: _Key, group: _Group, sort: Sort) -> list[Any]:

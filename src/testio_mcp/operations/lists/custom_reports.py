@@ -153,7 +153,7 @@ def within(days: Period, time: Time, settings: Settings) -> dict[str, datetime |
     return {f"{time}_from": start, f"{time}_before": end}
 
 
-def given(**filters: Any) -> dict[str, Any]:
+def without_absent(**filters: Any) -> dict[str, Any]:
     """The filters that choose something."""
     return {name: value for name, value in filters.items() if value not in (None, [])}
 
@@ -180,7 +180,7 @@ class KnownField:
         return content_type(self.values, self.declared)
 
 
-Fields = dict[int, dict[str, KnownField]]
+FieldsByReport = dict[int, dict[str, KnownField]]
 
 
 @lru_cache(maxsize=64)
@@ -196,14 +196,14 @@ def _contents(names: frozenset[str]) -> Select[Any]:
     )
 
 
-def known_fields(conn: Connection, filters: Mapping[str, Any]) -> Fields:
+def known_fields(conn: Connection, filters: Mapping[str, Any]) -> FieldsByReport:
     """The fields of custom reports in the bugs that pass the filters, in the order of the report."""
-    found: Fields = defaultdict(dict)
+    by_report: FieldsByReport = defaultdict(dict)
     for report, key, position, *rest in fetch(conn, _contents(frozenset(filters)), filters):
-        found[report].setdefault(key, KnownField(key, position)).add(position, *rest)
+        by_report[report].setdefault(key, KnownField(key, position)).add(position, *rest)
     return {
         report: dict(sorted(fields.items(), key=lambda item: (item[1].position, item[0])))
-        for report, fields in found.items()
+        for report, fields in by_report.items()
     }
 
 
@@ -252,24 +252,26 @@ def list_reports(conn: Connection, filters: Mapping[str, Any], cursor: str | Non
         row["field_count"] = len(fields[row["id"]])
     return {
         "items": page,
-        "report_fields": [_shown(row, found, every) for row in page for found in fields[row["id"]].values()],
+        "report_fields": [
+            _describe_field(row, known_field, every) for row in page for known_field in fields[row["id"]].values()
+        ],
         "total": len(reports),
         "next_cursor": encode_cursor(page[-1]["id"]) if len(rest) > limit else None,
         "as_of": moment,
     }
 
 
-def _shown(report: Mapping[str, Any], found: KnownField, every: Fields) -> dict[str, Any]:
-    kind = every[report["id"]][found.key].content_type
+def _describe_field(report: Mapping[str, Any], known_field: KnownField, every: FieldsByReport) -> dict[str, Any]:
+    kind = every[report["id"]][known_field.key].content_type
     return {
         "configuration_id": report["id"],
-        "key": found.key,
-        "name": found.name,
+        "key": known_field.key,
+        "name": known_field.name,
         "content_type": kind,
-        "declared_type": found.declared,
-        **filling(found.values, report["bugs"]),
-        **(statistics(found.values) if kind == "numeric" else {}),
-        "values": [text for text, _ in frequent(found.values)] if kind == "categorical" else [],
+        "declared_type": known_field.declared,
+        **filling(known_field.values, report["bugs"]),
+        **(statistics(known_field.values) if kind == "numeric" else {}),
+        "values": [text for text, _ in frequent(known_field.values)] if kind == "categorical" else [],
     }
 
 
@@ -388,10 +390,10 @@ class _Split(NamedTuple):
 class _Fields:
     """The fields of a report, by any of their names."""
 
-    def __init__(self, known: Mapping[str, KnownField]) -> None:
-        self.known = known
-        self._by_name: dict[str, str] = {(found.name or key).casefold(): key for key, found in known.items()}
-        self._by_name |= {key.casefold(): key for key in known}
+    def __init__(self, by_key: Mapping[str, KnownField]) -> None:
+        self.by_key = by_key
+        self._by_name: dict[str, str] = {(each.name or key).casefold(): key for key, each in by_key.items()}
+        self._by_name |= {key.casefold(): key for key in by_key}
 
     def has(self, word: str) -> bool:
         """Whether this is a field, or a word of the product."""
@@ -413,16 +415,16 @@ class _Fields:
 def _chosen(names: frozenset[str], by: tuple[str, ...]) -> Subquery:
     """The bugs with the value of each group; `by` has words of the product, or nothing for a field."""
     return (
-        select(_bug.id, *((_WORDS.get(word, _given(n))).label(f"group_{n}") for n, word in enumerate(by)))
+        select(_bug.id, *((_WORDS.get(word, _select_answer(n))).label(f"group_{n}") for n, word in enumerate(by)))
         .select_from(_SOURCE)
         .where(*RECORDS.conditions(names))
         .subquery()
     )
 
 
-def _given(place: int) -> ColumnElement[Any]:
+def _select_answer(position: int) -> ColumnElement[Any]:
     """The answer that groups bugs at a place."""
-    named = key_of(_answer) == bindparam(f"field_{place}", type_=String)
+    named = key_of(_answer) == bindparam(f"field_{position}", type_=String)
     return (
         select(func.substr(func.trim(_answer.c.value), 1, CUT))
         .where(_answer.c.bug_id == _bug.id, named)
@@ -489,8 +491,8 @@ def custom_report(
     Without an id or fields it lists the reports with their fields.
     """
     days = days_of(period, settings)
-    filters = given(product_id=product_id, test_ids=test_ids, statuses=statuses, levels=levels)
-    filters |= given(**within(days, time, settings))
+    filters = without_absent(product_id=product_id, test_ids=test_ids, statuses=statuses, levels=levels)
+    filters |= without_absent(**within(days, time, settings))
     answer: dict[str, Any]
     if configuration_id is None and not (report_fields or group_by or records):
         answer = list_reports(conn, filters, cursor, limit)
@@ -534,13 +536,13 @@ def _summary(
 ) -> dict[str, Any]:
     """What a summary holds, with all its rows."""
     fields = _Fields(known_fields(conn, of_report(configuration_id))[configuration_id])
-    wanted = [fields.named(word, "report_fields") for word in report_fields] or list(fields.known)
+    wanted = [fields.named(word, "report_fields") for word in report_fields] or list(fields.by_key)
     by = [_split(word, fields) for word in group_by]
     groups = _groups(conn, filters, by)
     if not groups:
         RECORDS.page(conn, filters, order="newest", cursor=None, limit=1)  # says which id is unknown, if any
     return {
-        "rows": _rows(conn, filters, by, groups, [fields.known[key] for key in dict.fromkeys(wanted)]),
+        "rows": _rows(conn, filters, by, groups, [fields.by_key[key] for key in dict.fromkeys(wanted)]),
         "bugs": sum(groups.values()),
         "groups": len(groups),
         "group_by": [split.name for split in by],
@@ -549,8 +551,8 @@ def _summary(
 
 
 def _split(word: str, fields: _Fields) -> _Split:
-    said = word.casefold()
-    return _Split(said, said) if said in _WORDS else _Split(fields.named(word, "group_by", tuple(_WORDS)), "")
+    folded = word.casefold()
+    return _Split(folded, folded) if folded in _WORDS else _Split(fields.named(word, "group_by", tuple(_WORDS)), "")
 
 
 def _binds(filters: Mapping[str, Any], by: Sequence[_Split]) -> dict[str, Any]:
@@ -563,12 +565,12 @@ def _labels(values: Sequence[str | None]) -> Labels:
 
 def _groups(conn: Connection, filters: Mapping[str, Any], by: Sequence[_Split]) -> Counter[Labels]:
     """The groups and their bugs, most first."""
-    found: Counter[Labels] = Counter()
+    counts: Counter[Labels] = Counter()
     statement = _bugs(frozenset(filters), tuple(split.word for split in by))
     for *values, bugs in fetch(conn, statement, _binds(filters, by)):
         if bugs:
-            found[_labels(values)] += bugs
-    return Counter(dict(sorted(found.items(), key=lambda item: (-item[1], item[0]))))
+            counts[_labels(values)] += bugs
+    return Counter(dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))))
 
 
 def _rows(
@@ -581,19 +583,21 @@ def _rows(
     """What `FieldSummary` holds for each field of each group, with its place in the list."""
     values: dict[tuple[Labels, str], Values] = defaultdict(Values)
     statement = _values(frozenset(filters), tuple(split.word for split in by))
-    binds = {**_binds(filters, by), "wanted": [known.key for known in fields]}
+    binds = {**_binds(filters, by), "wanted": [known_field.key for known_field in fields]}
     for *labels, key, text, bugs in fetch(conn, statement, binds):
         values[_labels(labels), key].add(text, bugs)
     for group, bugs in groups.items():
-        records = (record for known in fields for record in _records(known, values[group, known.key], bugs))
-        for place, record in enumerate(records):
-            yield [-bugs, *group, place], record | {"group": group, "bugs": bugs}
+        records = (
+            record for known_field in fields for record in _records(known_field, values[group, known_field.key], bugs)
+        )
+        for position, record in enumerate(records):
+            yield [-bugs, *group, position], record | {"group": group, "bugs": bugs}
 
 
-def _records(known: KnownField, values: Values, bugs: int) -> Iterator[dict[str, Any]]:
+def _records(known_field: KnownField, values: Values, bugs: int) -> Iterator[dict[str, Any]]:
     """One record about a field in so many bugs; for a categorical field one per value."""
-    kind = known.content_type
-    about = {"field": known.key, "name": known.name, "content_type": kind, **filling(values, bugs)}
+    kind = known_field.content_type
+    about = {"field": known_field.key, "name": known_field.name, "content_type": kind, **filling(values, bugs)}
     if kind == "categorical" and values.filled:
         for text, count in frequent(values):
             yield about | {"value": text, "count": count, "share": share(count, values.filled)}

@@ -59,8 +59,8 @@ def _recent(column: ColumnElement[Any]) -> Select[Any]:
     # The inner statement reads an index alone; only the rows that are shown are looked up.
     newest = select(_bug.id).where(column == bindparam("id"), _bug.gone_at.is_(None))
     chosen = newest.order_by(_bug.id.desc()).limit(RECENT).subquery()
-    shown = (_bug[name] for name in RecentBug.model_fields)
-    return select(*shown).where(_bug.id == chosen.c.id).order_by(_bug.id.desc())
+    columns = (_bug[name] for name in RecentBug.model_fields)
+    return select(*columns).where(_bug.id == chosen.c.id).order_by(_bug.id.desc())
 
 
 def recent_bugs(conn: Connection, column: ColumnElement[Any], record_id: int) -> list[dict[str, Any]]:
@@ -154,16 +154,16 @@ def newest_ids(conn: Connection, kind: str, typed: str, limit: int) -> list[int]
         return [row[0] for row in fetch(conn, _between(kind), {"first": 0, "last": 2**63 - 1, "limit": limit})]
     if not (typed.isascii() and typed.isdigit()) or typed[0] == "0":
         return []
-    found: list[int] = []
+    ids: list[int] = []
     for more in range(_DIGITS - len(typed), -1, -1):
         first = int(typed) * 10**more
         last = min(first + 10**more, 2**63) - 1
         if first <= last:
-            keys = {"first": first, "last": last, "limit": limit - len(found)}
-            found += [row[0] for row in fetch(conn, _between(kind), keys)]
-        if len(found) == limit:
+            keys = {"first": first, "last": last, "limit": limit - len(ids)}
+            ids += [row[0] for row in fetch(conn, _between(kind), keys)]
+        if len(ids) == limit:
             break
-    return found
+    return ids
 
 
 def past_end(test: Mapping[str, Any]) -> bool | None:

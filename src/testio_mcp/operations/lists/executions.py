@@ -28,12 +28,12 @@ _product, _test, _story, _person = _PRODUCTS.c, _TESTS.c, _STORIES.c, _PEOPLE.c
 _execution, _run_device = _EXECUTIONS.c, _RUN_DEVICES.c
 
 ExecutionStatus = Literal["pending", "passed", "failed", "blocked", "cancelled", "unknown"]
-Sort = Literal["newest", "oldest"]
+ExecutionSort = Literal["newest", "oldest"]
 
 _texts = texts_of_devices(_run_device)
 
 
-Statuses = Annotated[
+ExecutionStatuses = Annotated[
     list[str],
     AsList,
     OpenWords(get_args(ExecutionStatus), _execution.status),
@@ -111,7 +111,7 @@ def list_executions(
     ] = [],  # noqa: B006
     exclude_test_ids: Annotated[Ids, NoneOf(_execution.test_id), Field(description="All but these.")] = [],  # noqa: B006
     scope: Annotated[ScopeOfTests, When({"ran": RAN & _test.gone_at.is_(None)}, of=_test.id)] = "all",
-    statuses: Annotated[Statuses, Among(_execution.status)] = [],  # noqa: B006
+    statuses: Annotated[ExecutionStatuses, Among(_execution.status)] = [],  # noqa: B006
     testers: Annotated[
         list[str],
         AsList,
@@ -143,7 +143,7 @@ def list_executions(
         date | None, ToDay(_execution.executed_at), Field(description="Run on or before this day.")
     ] = None,
     sort: Annotated[
-        Sort, order_by(id=("newest", "oldest")), Field(description="newest or oldest id first.")
+        ExecutionSort, order_by(id=("newest", "oldest")), Field(description="newest or oldest id first.")
     ] = "newest",
     cursor: Cursor = None,
     limit: Annotated[int, Field(ge=1, le=100, description="Executions per page, 1 to 100.")] = 20,

@@ -63,7 +63,7 @@ _run_device, _bug_device, _copy, _member = (
 )
 _result = _RESULTS.c
 
-Sort = Literal["title", "newest"]
+CatalogSort = Literal["title", "newest"]
 
 
 class FeatureSummary(BaseModel):
@@ -190,7 +190,7 @@ def list_features(
         Field(description="Part of a system (ios): never run nor found broken on it."),
     ] = None,
     sort: Annotated[
-        Sort, order_by(id=("newest", "id")), Field(description="By title, or newest id first.")
+        CatalogSort, order_by(id=("newest", "id")), Field(description="By title, or newest id first.")
     ] = "title",
     cursor: Cursor = None,
     limit: Annotated[int, Field(ge=1, le=100, description="Features per page, 1 to 100.")] = 20,
@@ -280,7 +280,7 @@ def list_user_stories(
         bool | None, holds(_was_executed), Field(description="false: only those that were never executed.")
     ] = None,
     sort: Annotated[
-        Sort, order_by(id=("newest", "id")), Field(description="By title, or newest id first.")
+        CatalogSort, order_by(id=("newest", "id")), Field(description="By title, or newest id first.")
     ] = "title",
     cursor: Cursor = None,
     limit: Annotated[int, Field(ge=1, le=100, description="User stories per page, 1 to 100.")] = 20,

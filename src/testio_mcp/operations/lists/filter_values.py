@@ -88,8 +88,8 @@ class FilterValues:
 
     def all(self, conn: Connection) -> list[str]:
         """The values that records have."""
-        found = [text for row in fetch(conn, _distinct(self), {}) for text in row if text]
-        return list(dict.fromkeys(part for text in found for part in (text.split(", ") if self.is_list else [text])))
+        texts = [text for row in fetch(conn, _distinct(self), {}) for text in row if text]
+        return list(dict.fromkeys(part for text in texts for part in (text.split(", ") if self.is_list else [text])))
 
 
 @lru_cache(maxsize=128)
@@ -98,15 +98,15 @@ def _any(values: FilterValues) -> Select[Any]:
         same = values.key == bindparam("value", type_=values.key.type)
     else:
         same = or_(*(text_among(text, "value") for text in values.texts))
-    found: Select[Any] = select(exists(literal_column("1")).select_from(values.source).where(*values.where, same))
-    return found
+    statement: Select[Any] = select(exists(literal_column("1")).select_from(values.source).where(*values.where, same))
+    return statement
 
 
 @lru_cache(maxsize=128)
 def _distinct(values: FilterValues) -> Select[Any]:
-    texts = [text.label(f"text_{place}") for place, text in enumerate(values.texts)]
-    found: Select[Any] = select(*texts).select_from(values.source).where(*values.where).distinct().limit(_MOST)
-    return found
+    texts = [text.label(f"text_{number}") for number, text in enumerate(values.texts)]
+    statement: Select[Any] = select(*texts).select_from(values.source).where(*values.where).distinct().limit(_MOST)
+    return statement
 
 
 _BUG, _TEST, _RUN, _PERSON = table_of(Bug), table_of(Test), table_of(Execution), table_of(Person)
@@ -200,21 +200,21 @@ _WITHOUT = frozenset({"untested_on"})
 def filters_to_check(operation: str, arguments: Mapping[str, Any], page: Page) -> list[str]:
     """The filters of a list whose values may be in no record, judging by what it found."""
     is_empty = not getattr(page, "items", None) and not page.total
-    found = []
+    names = []
     for name, sources in _LISTS.get(operation, {}).items():
-        asked = arguments.get(name)
-        one_of_many = isinstance(asked, list) and len(asked) > 1 and sources[0].key is not None
-        if asked and (is_empty or one_of_many or name in _WITHOUT):
-            found.append(name)
-    return found
+        value = arguments.get(name)
+        one_of_many = isinstance(value, list) and len(value) > 1 and sources[0].key is not None
+        if value and (is_empty or one_of_many or name in _WITHOUT):
+            names.append(name)
+    return names
 
 
 def add_notes(conn: Connection, operation: str, arguments: Mapping[str, Any], page: Page) -> None:
     """Say on a page which values of its filters no record has."""
     for name in filters_to_check(operation, arguments, page):
-        asked, sources = arguments[name], _LISTS[operation][name]
-        wanted = asked if isinstance(asked, list) else [asked]
-        page.notes = [*page.notes, *_say_missing(conn, sources, wanted, is_part=not isinstance(asked, list))]
+        value, sources = arguments[name], _LISTS[operation][name]
+        wanted = value if isinstance(value, list) else [value]
+        page.notes = [*page.notes, *_say_missing(conn, sources, wanted, is_part=not isinstance(value, list))]
 
 
 _OF_TEST_FILTERS: Mapping[str, FilterValues] = {
@@ -272,17 +272,17 @@ def _say_missing(
         if value is None or not sources or any(each.have(conn, value, is_part=is_part) for each in sources):
             continue
         name = titles(conn, dimension, [value]).get(value, str(value)) if isinstance(value, int) else value
-        known = sorted({text for each in sources for text in each.all(conn)} - {name})
-        said = f"No {' or '.join(each.noun for each in sources)} has the {sources[0].label} {name[:_LONG]!r}"
-        if near := similar_to(name, known):
-            said += f"; similar: {', '.join(text[:_LONG] for text in near)}"
-        elif known and len(known) <= _FEW:
-            said += f"; there are: {', '.join(text[:_LONG] for text in known)}"
-        notes.append(f"{said}.")
+        existing = sorted({text for each in sources for text in each.all(conn)} - {name})
+        sentence = f"No {' or '.join(each.noun for each in sources)} has the {sources[0].label} {name[:_LONG]!r}"
+        if near := similar_to(name, existing):
+            sentence += f"; similar: {', '.join(text[:_LONG] for text in near)}"
+        elif existing and len(existing) <= _FEW:
+            sentence += f"; there are: {', '.join(text[:_LONG] for text in existing)}"
+        notes.append(f"{sentence}.")
     return notes
 
 
-def similar_to(value: str, known: Iterable[str]) -> list[str]:
+def similar_to(value: str, existing: Iterable[str]) -> list[str]:
     """The values most like one that is not there: written nearly the same, or with a word of it.
 
     >>> similar_to("iPhone 99", ["Pixel 8", "iPhone 9 Plus", "iPhone 9"])
@@ -290,12 +290,12 @@ def similar_to(value: str, known: Iterable[str]) -> list[str]:
     """
     words = {word for word in fold(value).split() if len(word) >= _WORD}
     matcher = SequenceMatcher(b=squeezed(value))
-    found = []
-    for text in known:
+    near = []
+    for text in existing:
         matcher.set_seq1(squeezed(text))
         has_word = bool(words.intersection(fold(text).split()))
         if has_word or (matcher.real_quick_ratio() >= _LIKE and matcher.quick_ratio() >= _LIKE):
             ratio = matcher.ratio()
             if has_word or ratio >= _LIKE:
-                found.append((-ratio, text))
-    return [text for _, text in sorted(found)[:_SIMILAR]]
+                near.append((-ratio, text))
+    return [text for _, text in sorted(near)[:_SIMILAR]]

@@ -99,14 +99,14 @@ class Listing:
         Raises `BadInput` for a foreign cursor, `NotFound` when nothing matches because an id is unknown.
         """
         values = {name: value for name, value in values.items() if value not in (None, [])}
-        way = self.orders[order]
-        position = self._position(way, cursor) if cursor else ()
+        sorting = self.orders[order]
+        position = self._position(sorting, cursor) if cursor else ()
         keys = self.keys(values)
         of_product, total = "product_id" in values, None
         if total_only:
             return self._without_records(conn, _select_total(self, keys, order, of_product, is_exact=True), values)
-        keys, values = self._look_up_related(conn, keys, values, way)
-        if not keys <= way.along:
+        keys, values = self._look_up_related(conn, keys, values, sorting)
+        if not keys <= sorting.along:
             ids = [row[0] for row in fetch(conn, _some_ids(self, keys, order), values)]
             total = len(ids)
             if ids and total <= COUNTED:
@@ -123,7 +123,7 @@ class Listing:
         following = None
         if len(rows) > limit:
             last_keys = (utc_text(at) if isinstance(at, datetime) else at for at in rows[limit - 1][len(names) : -2])
-            following = encode_cursor(self._mark(way), *last_keys)
+            following = encode_cursor(self._mark(sorting), *last_keys)
         items = [dict(zip(names, row, strict=False)) for row in rows[:limit]]
         page = {"items": items, "next_cursor": following, "as_of": moment}
         return page | _capped(counted if total is None else total)
@@ -138,8 +138,8 @@ class Listing:
 
     def keys(self, values: Mapping[str, Any]) -> frozenset[str]:
         """The keys of the conditions for these values."""
-        given = ((name, each.key(name, values[name])) for name, each in self.filters.items() if name in values)
-        return frozenset(key for _, key in given if key is not None)
+        applied = ((name, each.key(name, values[name])) for name, each in self.filters.items() if name in values)
+        return frozenset(key for _, key in applied if key is not None)
 
     def conditions(
         self, keys: frozenset[str], order: Order | None = None, *, is_walk: bool = False
@@ -201,14 +201,14 @@ class Listing:
         return related
 
     def _look_up_related(
-        self, conn: Connection, keys: frozenset[str], values: dict[str, Any], way: Order
+        self, conn: Connection, keys: frozenset[str], values: dict[str, Any], sorting: Order
     ) -> tuple[frozenset[str], dict[str, Any]]:
         """The keys and values with the ids of few rows of other tables in place of the filters about them.
 
         A rare device is found in the devices; for a common one it is quicker to look at the devices of each bug.
         """
-        for of in self._related(keys, way.along):
-            about = frozenset(key for key in keys if self._of(key, way.along) is of)
+        for of in self._related(keys, sorting.along):
+            about = frozenset(key for key in keys if self._of(key, sorting.along) is of)
             ids = [row[0] for row in fetch(conn, _some_related(self, of, about), values)]
             if len(ids) <= COUNTED:
                 key = f"{_OF}{of.table.name}"
@@ -225,16 +225,16 @@ class Listing:
         keys: list[Any] = [each.of for each in self.filters.values() if each.of is not None]
         return {of.table.name: self._reference(of) for of in keys}
 
-    def _mark(self, way: Order) -> str:
+    def _mark(self, sorting: Order) -> str:
         """What a cursor of this list and order begins with."""
-        return f"{self.table.name} {way.keys[0].key} {'down' if way.is_descending else 'up'}"
+        return f"{self.table.name} {sorting.keys[0].key} {'down' if sorting.is_descending else 'up'}"
 
-    def _position(self, way: Order, cursor: str) -> Sequence[Any]:
+    def _position(self, sorting: Order, cursor: str) -> Sequence[Any]:
         """The sort keys of the row that the page begins after."""
-        types = (key.type for key in way.keys)
+        types = (key.type for key in sorting.keys)
         kinds = (datetime if isinstance(of, UtcDateTime) else int if of.python_type is int else str for of in types)
         mark, *position = decode_cursor(cursor, str, *kinds)
-        if mark != self._mark(way):
+        if mark != self._mark(sorting):
             raise foreign_cursor()
         return position
 
@@ -379,24 +379,26 @@ def _select_page(
 
     The ids are picked first, so that the columns are read of as few rows as the page has.
     """
-    way = listing.orders[order]
-    first = way.keys[0]
-    if way.missing is None or keys & way.along - {"product_id"}:
-        picked = select(_walk(listing, keys, way, is_later))
+    sorting = listing.orders[order]
+    first = sorting.keys[0]
+    if sorting.missing is None or keys & sorting.along - {"product_id"}:
+        picked = select(_walk(listing, keys, sorting, is_later))
     else:
-        present = select(_walk(listing, keys, way, is_later, first.is_not(None)))
-        absent = select(_walk(listing, keys, way, is_later, first.is_(None), first=literal(way.missing, first.type)))
+        present = select(_walk(listing, keys, sorting, is_later, first.is_not(None)))
+        absent = select(
+            _walk(listing, keys, sorting, is_later, first.is_(None), first=literal(sorting.missing, first.type))
+        )
         picked = union_all(present, absent)  # type: ignore[assignment]
     page = picked.subquery("page")
     joined: FromClause = page.join(listing.table, listing.table.c.id == page.c.id)
     for table, condition in listing.joins:
         joined = joined.outerjoin(table, condition)
     total, moment = _total_and_moment(listing, keys, order, of_product)
-    keys_of_page = [page.c[f"key_{n}"] for n in range(len(way.keys))]
+    keys_of_page = [page.c[f"key_{n}"] for n in range(len(sorting.keys))]
     return (
         select(*listing.columns, *keys_of_page, total if is_counted else literal_column("0"), moment)
         .select_from(joined)
-        .order_by(*_ordered(way, keys_of_page))
+        .order_by(*_ordered(sorting, keys_of_page))
         .limit(bindparam("limit"))
     )
 
@@ -404,24 +406,24 @@ def _select_page(
 def _walk(
     listing: Listing,
     keys: frozenset[str],
-    way: Order,
+    sorting: Order,
     is_later: bool,
     *more: ColumnElement[bool],
     first: ColumnElement[Any] | None = None,
 ) -> Subquery:
     """The ids and sort keys of a page, along the index of its order; `first` stands for the first key."""
-    columns = way.keys if first is None else (first, *way.keys[1:])
-    chosen = [*listing.conditions(keys, way, is_walk=_IDS not in keys), *more]
+    columns = sorting.keys if first is None else (first, *sorting.keys[1:])
+    chosen = [*listing.conditions(keys, sorting, is_walk=_IDS not in keys), *more]
     if is_later:
-        last = [bindparam(f"last_{n}", type_=key.type) for n, key in enumerate(way.keys)]
+        last = [bindparam(f"last_{n}", type_=key.type) for n, key in enumerate(sorting.keys)]
         here, there = (columns[0], last[0]) if len(last) == 1 else (tuple_(*columns), tuple_(*last))
-        chosen.append(here < there if way.is_descending else here > there)
+        chosen.append(here < there if sorting.is_descending else here > there)
     labelled = [key.label(f"key_{n}") for n, key in enumerate(columns)]
     ids = select(listing.table.c.id.label("id"), *labelled)
     return (
-        ids.select_from(listing.table if way.source is None else way.source)
+        ids.select_from(listing.table if sorting.source is None else sorting.source)
         .where(*chosen)
-        .order_by(*_ordered(way, columns if first is None else way.keys[1:]))
+        .order_by(*_ordered(sorting, columns if first is None else sorting.keys[1:]))
         .limit(bindparam("limit"))
         .subquery()
     )

@@ -32,11 +32,11 @@ def number(text: str) -> float | None:
 
     A single separator is the decimal one: `1.234` and `1,234` are both little more than one.
     """
-    said = text.strip()
-    if _PLAIN.fullmatch(said):
-        value = float(said.replace(",", "."))
-    elif found := _GROUPED.fullmatch(said):
-        value = float(f"{found[1].replace(found[2], '')}.{found[3] or 0}")
+    stripped = text.strip()
+    if _PLAIN.fullmatch(stripped):
+        value = float(stripped.replace(",", "."))
+    elif grouped := _GROUPED.fullmatch(stripped):
+        value = float(f"{grouped[1].replace(grouped[2], '')}.{grouped[3] or 0}")
     else:
         return None
     return value if isfinite(value) else None
@@ -54,9 +54,9 @@ class Values:
         """Count `bugs` with the same value, of which `text` is the first `CUT` characters."""
         if text is None:
             return
-        if said := text.strip():
+        if stripped := text.strip():
             self.distinct += 1
-            self.counts[said] += bugs
+            self.counts[stripped] += bugs
         else:
             self.empty += bugs
 
@@ -67,8 +67,8 @@ class Values:
 
     def numbers(self) -> list[tuple[float, int]]:
         """The values that are numbers, in order, with how often each was given."""
-        found = ((number(text), bugs) for text, bugs in self.counts.items())
-        return sorted((value, bugs) for value, bugs in found if value is not None)
+        numbers = ((number(text), bugs) for text, bugs in self.counts.items())
+        return sorted((value, bugs) for value, bugs in numbers if value is not None)
 
 
 def content_type(values: Values, declared: str | None) -> ContentType:
@@ -104,17 +104,17 @@ def statistics(values: Values) -> dict[str, Any]:
         return {"count": 0}
     total = fsum(value * times for value, times in numbers)
     median = (_at(numbers, (count - 1) // 2) + _at(numbers, count // 2)) / 2
-    found = {"min": numbers[0][0], "median": median, "mean": total / count, "max": numbers[-1][0], "sum": total}
-    return {"count": count} | {name: round(value, 4) for name, value in found.items()}
+    figures = {"min": numbers[0][0], "median": median, "mean": total / count, "max": numbers[-1][0], "sum": total}
+    return {"count": count} | {name: round(value, 4) for name, value in figures.items()}
 
 
-def _at(numbers: Iterable[tuple[float, int]], place: int) -> float:
+def _at(numbers: Iterable[tuple[float, int]], position: int) -> float:
     """The value at a place of the sorted numbers."""
     for value, times in numbers:
-        place -= times
-        if place < 0:
+        position -= times
+        if position < 0:
             return value
-    raise IndexError(place)
+    raise IndexError(position)
 
 
 def frequent(values: Values) -> list[tuple[str, int]]:

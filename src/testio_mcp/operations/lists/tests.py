@@ -69,7 +69,7 @@ _section, _environment, _execution, _bug_device = _SECTIONS.c, _ENVIRONMENTS.c, 
 _copy, _result, _platform, _metric = _COPIES.c, _RESULTS.c, table_of(TestPlatform).c, table_of(TestMetric).c
 _feature_result, _case_result = _FEATURE_RESULTS.c, table_of(TestCaseResult).c
 
-Sort = Literal["newest", "oldest"]
+TestSort = Literal["newest", "oldest"]
 
 TestStatuses = Annotated[
     list[str],
@@ -187,7 +187,7 @@ def list_tests(
     ] = None,
     text: Annotated[str | None, HasWords("test", _test.id), Field(description="Words that all occur.")] = None,
     sort: Annotated[
-        Sort, order_by(end_at=("newest", "oldest")), Field(description="newest or oldest end first.")
+        TestSort, order_by(end_at=("newest", "oldest")), Field(description="newest or oldest end first.")
     ] = "newest",
     cursor: Cursor = None,
     limit: Annotated[int, Field(ge=1, le=100, description="Tests per page, 1 to 100.")] = 20,
