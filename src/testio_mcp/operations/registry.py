@@ -26,10 +26,10 @@ from testio_mcp.operations.arguments import (
     arguments_model,
     explain,
     input_schema,
+    normalize,
     open_words,
 )
 from testio_mcp.operations.lists.paging import Fit, Page, unlimited
-from testio_mcp.operations.normalization import normalize
 from testio_mcp.settings import Settings
 
 Safety = Literal["read", "write", "destructive"]

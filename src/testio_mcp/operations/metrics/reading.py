@@ -26,11 +26,11 @@ from testio_mcp.database.tables import (
 )
 from testio_mcp.domain import BugKind, BugStatus, Level, TestingType, TestStatus
 from testio_mcp.errors import BadInput, NotFound
+from testio_mcp.operations.arguments import read_words
 from testio_mcp.operations.lists.filters import people_named, spelled_like, texts_of_devices
 from testio_mcp.operations.metrics.definitions import metric
 from testio_mcp.operations.metrics.periods import Period, bounds
 from testio_mcp.operations.metrics.questions import Filters, FilterValue, Question, Time, dimension_named
-from testio_mcp.operations.normalization import read_words
 
 _TITLES: Mapping[str, tuple[type[SQLModel], str, str]] = {
     "product": (Product, "name", "list_products"),

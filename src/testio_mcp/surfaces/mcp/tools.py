@@ -113,7 +113,7 @@ class Toolbox:
         operation = self.operations.get(name)
         if operation is None or operation.about:
             raise NotFound(f"There is no tool {name[:60]!r}.", self._instead_of(name))
-        from testio_mcp.operations.normalization import refuse_unmeant, say_ignored, without_unknown
+        from testio_mcp.operations.arguments import refuse_unmeant, say_ignored, without_unknown
 
         names = operation.arguments.model_fields
         known, ignored = without_unknown(names, arguments)
@@ -136,8 +136,7 @@ class Toolbox:
     def _record(self, arguments: Mapping[str, Any]) -> tuple["Operation", dict[str, Any], str]:
         from pydantic import ValidationError
 
-        from testio_mcp.operations.arguments import explain
-        from testio_mcp.operations.normalization import normalize, say_ignored, without_unknown
+        from testio_mcp.operations.arguments import explain, normalize, say_ignored, without_unknown
 
         names = self._get_arguments.model_fields
         known, ignored = without_unknown(names, arguments)
