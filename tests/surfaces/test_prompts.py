@@ -148,6 +148,7 @@ async def test_mistakes_are_errors_of_the_protocol(
     assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("era", ["legacy", "auto", "2026-07-28"])
 async def test_prompts_over_both_transports(synced: Copy, server: HttpServer, tmp_path: Path, era: Era) -> None:
     async with Client(f"{server.url}/mcp", mode=era) as over_http, stdio(synced.environment, tmp_path, era) as piped:

@@ -26,6 +26,7 @@ def records(text: str) -> list[str]:
     return [line for line in text.splitlines() if not line.startswith(("[data ", "[end "))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("era", ["legacy", "auto", "2026-07-28"])
 async def test_resources_over_both_transports(synced: Copy, server: HttpServer, tmp_path: Path, era: Era) -> None:
     async with Client(f"{server.url}/mcp", mode=era) as over_http, stdio(synced.environment, tmp_path, era) as piped:

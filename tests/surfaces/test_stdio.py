@@ -166,6 +166,7 @@ async def asked_between(environment: Mapping[str, str], cwd: Path, lines: Sequen
     return answers
 
 
+@pytest.mark.slow
 async def test_a_request_that_nobody_can_read_is_refused(synced: Copy, tmp_path: Path) -> None:
     answers = await asked_between(synced.environment, tmp_path, list(UNREADABLE.values()))
     numbers = [answer["id"] for answer in answers]
@@ -173,6 +174,7 @@ async def test_a_request_that_nobody_can_read_is_refused(synced: Copy, tmp_path:
     assert all("error" in answer for answer in answers if answer["id"] in UNREADABLE)
 
 
+@pytest.mark.slow
 async def test_a_line_without_a_request_is_refused_without_an_id(synced: Copy, tmp_path: Path) -> None:
     answers = await asked_between(synced.environment, tmp_path, NO_REQUESTS)
     refused = [answer["error"]["code"] for answer in answers if answer["id"] is None]
@@ -285,6 +287,7 @@ async def test_a_request_that_is_none_is_refused_by_its_id(tmp_path: Path) -> No
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b"\xef\xbb\xbf\xef\xbb\xbf"])
 async def test_a_byte_order_mark_is_left_out(tmp_path: Path, mark: bytes) -> None:
     """Before the first message, as programs on Windows write it, and before any other."""

@@ -32,6 +32,7 @@ async def looking(world: World, sandbox: Sandbox, path: Path) -> AsyncIterator[A
         yield Account(world, sandbox, app)
 
 
+@pytest.mark.slow
 async def test_a_clock_that_jumps_loses_nothing_and_breaks_no_order(sqlite_file: Path, canary: str) -> None:
     world = World(seed=7, products=1, tests_per_product=30, bugs_per_test=1)
     product = world.product_ids[0]
@@ -68,6 +69,7 @@ async def test_a_clock_that_jumps_loses_nothing_and_breaks_no_order(sqlite_file:
     assert [row["run_id"] for row in log] == sorted(row["run_id"] for row in log)
 
 
+@pytest.mark.slow
 async def test_the_doctor_sees_a_copy_from_the_future(sqlite_file: Path, canary: str) -> None:
     async with serve_sandbox(World(seed=7, products=1, tests_per_product=3), token=canary) as sandbox:
         base = {
