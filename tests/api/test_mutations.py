@@ -103,6 +103,7 @@ def _check(what: str, records: list[Any], rejects: list[Any]) -> None:
         assert SECRET.encode() not in shown, what
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_change_of_every_path_is_survived(kind: str) -> None:
     sample, parse = KINDS[kind]

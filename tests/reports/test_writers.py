@@ -42,6 +42,7 @@ def test_same_report_gives_the_same_bytes(kind: str) -> None:
     assert write(sample(), kind) == write(sample(), kind)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 def test_another_process_at_another_time_and_place_gives_the_same_bytes(kind: str) -> None:
     program = (

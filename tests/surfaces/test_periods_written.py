@@ -43,6 +43,7 @@ async def days_of(web: httpx2.AsyncClient, words: str) -> tuple[str, str]:
     return period["first"], period["last"]
 
 
+@pytest.mark.slow
 async def test_a_server_reads_what_people_write(synced: Copy, tmp_path: Path) -> None:
     with http_server({**synced.environment, "TESTIO_FISCAL_YEAR_STARTS": "7"}, tmp_path) as server:
         async with httpx2.AsyncClient(base_url=server.url, trust_env=False, timeout=60) as web:

@@ -38,6 +38,7 @@ def sections_of(content: bytes) -> set[str]:
     return {name for name in SECTIONS if f'<section id="{name}"' in text}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "begin"), [("q.html", b"<!doctype html>"), ("deep/er/q.xlsx", b"PK"), ("./q.md", b"# Quality of ")]
 )

@@ -31,6 +31,8 @@ from testio_sandbox import Fault, Faults, Sandbox, World, serve_sandbox
 from tests.surfaces.payloads import MARK, PAYLOADS, faults_of
 from tests.surfaces.programs import HttpServer, http_server, stdio, text_of
 
+pytestmark = pytest.mark.slow
+
 _FENCE = re.compile(r"\[data ([0-9a-f]{8}): [^\n]*\n(.*)\n\[end \1\]", re.DOTALL)
 
 

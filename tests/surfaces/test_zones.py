@@ -10,9 +10,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import pytest
+
 from testio_sandbox import World, serve_sandbox
 from tests.surfaces.programs import whole
 from tests.surfaces.zoned import NOON
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 

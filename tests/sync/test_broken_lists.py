@@ -15,6 +15,8 @@ from tests.conftest import SettingsFor
 from tests.support.hasty import hasty_client
 from tests.sync.conftest import CORE, Account
 
+pytestmark = pytest.mark.slow
+
 LIST = r"/exploratory_tests$"
 
 

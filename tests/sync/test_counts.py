@@ -17,6 +17,8 @@ from testio_mcp.settings import Settings
 from testio_sandbox import World
 from tests.sync.conftest import EVERYTHING, Account
 
+pytestmark = pytest.mark.slow
+
 _LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 Rows = list[dict[str, Any]]
 

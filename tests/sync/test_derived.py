@@ -253,6 +253,7 @@ async def test_a_rebuild_of_a_sound_store_writes_nothing(file_account: tuple[Acc
     assert written == len(derived.VERSIONS)
 
 
+@pytest.mark.slow
 async def test_a_server_answers_at_once_and_says_that_the_data_are_being_rebuilt(
     file_account: tuple[Account, Sandbox], sqlite_file: Path, tmp_path: Path
 ) -> None:
