@@ -21,13 +21,13 @@ from testio_mcp.api.payloads import (
     parse_template,
     parse_test,
 )
-from testio_mcp.api.records import Reject, parse_records
+from testio_mcp.api.records import ProblemRecord, parse_records
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.database.dialect import upsert
 from testio_mcp.database.tables import RejectReason, table_of
 from testio_mcp.database.tables.sync import ACCOUNT
 from testio_mcp.sync import state
-from testio_mcp.sync.resources import (
+from testio_mcp.sync.rows import (
     BUGS,
     ENVIRONMENTS,
     EXECUTIONS,
@@ -37,8 +37,8 @@ from testio_mcp.sync.resources import (
     TEMPLATES,
     TESTS,
     Resource,
+    Scope,
 )
-from testio_mcp.sync.rows import Scope
 from testio_mcp.sync.writer import store_records
 from testio_sandbox import World
 from testio_sandbox.catalog import REJECT_REASONS
@@ -170,5 +170,5 @@ def _copy_runs(conn: Connection, world: World, product_id: int) -> None:
 def _lose(conn: Connection, world: World) -> None:
     """Note records that could not be copied."""
     for product_id in world.product_ids:
-        lost = [Reject(str(number), "id: is not a number", None) for number in range(_LOST)]
-        state.save_rejects(conn, BUGS.name, product_id, lost, world.now)
+        lost = [ProblemRecord(str(number), "id: is not a number", None) for number in range(_LOST)]
+        state.save_problems(conn, BUGS.name, product_id, lost, world.now)

@@ -24,7 +24,7 @@ from testio_mcp.database.tables import (
 )
 from testio_mcp.database.tables.search import ALWAYS, NEVER
 from testio_mcp.database.types import utc_text
-from testio_mcp.sync.resources import BUGS, EXECUTIONS, METRICS, TESTS
+from testio_mcp.sync.rows import BUGS, EXECUTIONS, METRICS, TESTS
 
 _SHIFT = 2**20
 """What separates the ids of one copy from the next: more than the ids of any table span, and a number of slices."""

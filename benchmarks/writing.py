@@ -22,8 +22,7 @@ from testio_mcp.api.strict_json import read_json
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.database.dialect import Row, upsert
 from testio_mcp.database.tables import Bug, Test, metadata, table_of
-from testio_mcp.sync.resources import BUGS, TESTS, Resource
-from testio_mcp.sync.rows import Scope
+from testio_mcp.sync.rows import BUGS, TESTS, Resource, Scope
 from testio_mcp.sync.writer import store_records
 from testio_sandbox import World
 

@@ -76,7 +76,7 @@ async def test_lists(name: str, wrapped: bool, api_for: ClientFor) -> None:
         page: Page[Any] = await call(api)
     (seen,) = server.seen
     assert (seen.method, seen.path, seen.query) == ("GET", f"/customer/v2/{path}", query)
-    assert (len(page.records), len(page.rejects), page.count) == (1, 1, 2)
+    assert (len(page.records), len(page.problems), page.count) == (1, 1, 2)
     assert page.record_count == (812 if wrapped else None)
     assert SECRET not in repr(page) + str(page.records[0].raw)
 

@@ -17,7 +17,7 @@ from testio_mcp.settings import Settings
 from tests.conftest import SettingsFor
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
-COPIED = Contents(as_of=NOW, last_run=LastRun("completed", NOW, None), letters=0, drift=())
+COPIED = Contents(as_of=NOW, last_run=LastRun("completed", NOW, None), problems=0, drift=())
 
 
 @pytest.fixture
@@ -96,9 +96,9 @@ def test_age_of_the_copy(case: Case, changes: dict[str, object], state: str, sai
     assert said in verdict.found
 
 
-def test_letters_and_drift(case: Case) -> None:
+def test_problems_and_drift(case: Case) -> None:
     assert check_problems(case).state == check_drift(case).state == "ok"
-    assert check_problems(_with(case, letters=3)).found.startswith("3 records")
+    assert check_problems(_with(case, problems=3)).found.startswith("3 records")
     drift = tuple(("bugs", f"+field {number}\x1b[31m", 10 - number) for number in range(5))
     verdict = check_drift(_with(case, drift=drift))
     assert verdict.state == "warn"

@@ -32,8 +32,8 @@ def closed_store(sqlite_file: Path) -> PersistentCache:
     return PersistentCache(sqlite_file)
 
 
-async def _letters(account: Account) -> dict[str, int]:
-    """The dead letters, and how often each was tried."""
+async def _problem_reasons(account: Account) -> dict[str, int]:
+    """The problems, and how often each was tried."""
     return {row["record_key"]: row["attempts"] for row in await account.rows("dead_letter")}
 
 
@@ -53,13 +53,13 @@ async def test_records_that_stay_broken_are_tried_once_a_run(account: Account) -
     assert (await account.sync()).status == "incomplete"
 
     assert set(ids) - {row["id"] for row in await account.rows("test")} == broken
-    tried = await _letters(account)
+    tried = await _problem_reasons(account)
     assert set(tried) == _positions(4, 61, 62, count)
 
     account.sandbox.requests.clear()
     assert (await account.sync()).problems == 4
 
-    assert await _letters(account) == {key: times + 1 for key, times in tried.items()}
+    assert await _problem_reasons(account) == {key: times + 1 for key, times in tried.items()}
     asked = [request.query for request in account.sandbox.requests if request.path.endswith("/exploratory_tests")]
     attempts = RetryPolicy().attempts
     for place in (4, 61, 62, count):
@@ -73,19 +73,19 @@ async def test_broken_records_that_move_are_found_again(account: Account) -> Non
     for test_id in (ids[3], ids[60], ids[61]):
         account.break_with("poison", LIST, record_id=test_id)
     await account.sync()
-    tried = await _letters(account)
+    tried = await _problem_reasons(account)
 
     account.world.add_test(product)
     account.sandbox.requests.clear()
     assert (await account.sync()).problems == 3
-    assert set(await _letters(account)) == _positions(5, 62, 63)
-    assert sorted((await _letters(account)).values()) == sorted(times + 1 for times in tried.values())
+    assert set(await _problem_reasons(account)) == _positions(5, 62, 63)
+    assert sorted((await _problem_reasons(account)).values()) == sorted(times + 1 for times in tried.values())
     asked = [request.query for request in account.sandbox.requests if request.query.get("per_page") == "25"]
     assert {query["page"] for query in asked} == {"1", "2"}, "up to the first page without anything new"
 
     account.world.delete_test(ids[40])
     assert (await account.sync()).problems == 3
-    assert set(await _letters(account)) == _positions(5, 61, 62)
+    assert set(await _problem_reasons(account)) == _positions(5, 61, 62)
 
     account.sandbox.faults.clear()
     assert (await account.sync()).status == "completed"
@@ -115,7 +115,7 @@ async def test_bugs_that_are_given_of_no_test_are_one_problem(account: Account, 
     broken = await account.sync(only=CORE | {"executions"})
 
     assert (broken.status, broken.problems) == ("incomplete", 1)
-    assert set(await _letters(account)) == {"list of bugs"}
+    assert set(await _problem_reasons(account)) == {"list of bugs"}
     assert await account.rows("execution")
     in_vain = [request for request in account.sandbox.requests if request.path == "/bugs"]
     assert len(in_vain) < 2 * len(await account.rows("test"))
@@ -132,7 +132,7 @@ async def test_one_test_whose_bugs_are_not_given_is_isolated(account: Account, s
 
     assert (await account.sync()).problems == 1
 
-    assert set(await _letters(account)) == {f"test {test_id}"}
+    assert set(await _problem_reasons(account)) == {f"test {test_id}"}
     missing = {bug["id"] for bug in account.world.bugs_of(test_id)}
     (truth,) = account.truth().values()
     assert len(await account.rows("bug")) == truth[1] - len(missing)
@@ -163,7 +163,7 @@ async def test_an_api_that_goes_down_among_single_tests_ends_the_run(account: Ac
     with pytest.raises(ApiUnreachable):
         await account.sync(only=frozenset({"metrics"}))
 
-    assert await _letters(account) == {}
+    assert await _problem_reasons(account) == {}
 
 
 async def test_reasons_that_never_come_hold_nothing_up(

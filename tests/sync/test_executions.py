@@ -4,8 +4,8 @@ import pytest
 
 from testio_mcp.app import Progress
 from testio_mcp.sync.engine import SyncOptions, run_sync
-from testio_mcp.sync.executions import EXECUTIONS_AT_ONCE
 from testio_mcp.sync.run import Entity
+from testio_mcp.sync.steps.executions import EXECUTIONS_AT_ONCE
 from testio_sandbox import World
 from tests.sync.conftest import Account
 

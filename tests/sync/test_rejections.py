@@ -46,7 +46,7 @@ async def _reasons(account: Account) -> list[Any]:
 
 
 def _reject(world: World, bug_id: int, *texts: str, **fields: Any) -> int:
-    """Reject a bug with these comments, an hour apart."""
+    """ProblemRecord a bug with these comments, an hour apart."""
     comments = [
         {"id": world.new_id(), "body": text, "author": {"name": "Anna"}, "created_at": at.isoformat()}
         for n, text in enumerate(texts)

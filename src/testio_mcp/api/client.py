@@ -3,7 +3,7 @@
     async with CustomerApi(settings) as api:
         page = await api.list_products()
 
-Every call raises `ApiError` and nothing else. Records that cannot be read are returned as rejects beside those
+Every call raises `ApiError` and nothing else. Records that cannot be read are returned as problems beside those
 that can.
 """
 
@@ -196,15 +196,15 @@ class CustomerApi:
         items = _items(value, plural, other)
         if items is None:
             raise bad_payload(self._transport.label_of(request), f"it holds no list of {plural}")
-        records, rejects = parse_records(items, parse)
-        return Page(records, rejects, len(items), _record_count(value))
+        records, problems = parse_records(items, parse)
+        return Page(records, problems, len(items), _record_count(value))
 
     async def _one(self, request: Request, singular: str, parse: Parser[T]) -> T:
         value = await self._calls.call(request)
         inner = value.get(singular, value) if isinstance(value, dict) else value
-        records, rejects = parse_records([inner], parse)
-        if rejects:
-            raise bad_payload(self._transport.label_of(request), f"its record has a fault, {rejects[0].reason}")
+        records, problems = parse_records([inner], parse)
+        if problems:
+            raise bad_payload(self._transport.label_of(request), f"its record has a fault, {problems[0].reason}")
         return records[0]
 
     def _require_id(self, record_id: int, request: Request, record: R) -> R:

@@ -1,4 +1,4 @@
-"""What the payload parsers share: the order of steps, rejects, and the small parts found in several records."""
+"""What the payload parsers share: the order of steps, problems, and the small parts found in several records."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Reject:
+class ProblemRecord:
     """A record that could not be read. `key` names it the same way in every run."""
 
     key: str
@@ -31,7 +31,7 @@ class Page(Generic[T]):
     """
 
     records: list[T]
-    rejects: list[Reject]
+    problems: list[ProblemRecord]
     count: int
     record_count: int | None = None
 
@@ -77,21 +77,21 @@ class CommentPayload:
     created_at: datetime | None
 
 
-def parse_records(items: Iterable[Any], parse: Callable[[dict[str, Any]], T]) -> tuple[list[T], list[Reject]]:
-    """Read each record by itself: one that cannot be read becomes a `Reject` and the rest goes on."""
+def parse_records(items: Iterable[Any], parse: Callable[[dict[str, Any]], T]) -> tuple[list[T], list[ProblemRecord]]:
+    """Read each record by itself: one that cannot be read becomes a `ProblemRecord` and the rest goes on."""
     records: list[T] = []
-    rejects: list[Reject] = []
+    problems: list[ProblemRecord] = []
     for item in items:
         if type(item) is not dict:
-            rejects.append(Reject(_digest(item), f"not an object ({type(item).__name__})", None))
+            problems.append(ProblemRecord(_digest(item), f"not an object ({type(item).__name__})", None))
             continue
         try:
             records.append(parse(item))
         except Unreadable as error:
-            rejects.append(Reject(_key(error.record), str(error), error.record))
+            problems.append(ProblemRecord(_key(error.record), str(error), error.record))
         except TooDeep:
-            rejects.append(Reject(_key(item), "nested too deep", None))
-    return records, rejects
+            problems.append(ProblemRecord(_key(item), "nested too deep", None))
+    return records, problems
 
 
 def open_record(record: dict[str, Any]) -> Fields:

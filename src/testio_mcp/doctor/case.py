@@ -24,7 +24,7 @@ from testio_mcp.errors import StoreBusy, StoreReadOnly, TestioError
 from testio_mcp.operations.lists.paging import as_of
 from testio_mcp.settings import Settings
 from testio_mcp.sync.derived import first_differences
-from testio_mcp.sync.state import count_letters
+from testio_mcp.sync.state import count_problems
 from testio_mcp.timeouts import run_with_timeout
 
 LONGEST_READING = 30.0
@@ -62,7 +62,7 @@ class Contents:
 
     as_of: datetime | None
     last_run: LastRun | None
-    letters: int
+    problems: int
     drift: tuple[tuple[str, str, int], ...]
     products: frozenset[int] = frozenset()
 
@@ -198,7 +198,7 @@ def _contents(conn: Connection) -> Contents:
     return Contents(
         as_of=conn.execute(_COPIED).scalar(),
         last_run=LastRun(*last) if last else None,
-        letters=count_letters(conn),
+        problems=count_problems(conn),
         products=frozenset(conn.execute(_PRODUCTS).scalars()),
         drift=tuple((row[0], row[1], row[2]) for row in conn.execute(_DRIFT)),
     )

@@ -150,9 +150,9 @@ def check_problems(case: Case) -> Verdict:
     contents = case.store.contents
     if contents is None:
         return skip(_why_unknown(case.store))
-    if contents.letters:
+    if contents.problems:
         return warn(
-            f"{contents.letters} records could not be copied; every sync tries again", "testio-mcp problems list"
+            f"{contents.problems} records could not be copied; every sync tries again", "testio-mcp problems list"
         )
     return ok("every record was copied")
 

@@ -29,11 +29,21 @@ from testio_mcp.database.derived import VERSIONS, forget_versions, save_versions
 from testio_mcp.database.dialect import Row, among, fetch, stored_values, upsert
 from testio_mcp.database.tables import TestFeature, table_of
 from testio_mcp.fields import StoredPayload
-from testio_mcp.sync import resources, state
-from testio_mcp.sync.references import find_lacking, store_references
-from testio_mcp.sync.resources import Resource
-from testio_mcp.sync.rows import Record, Scope
-from testio_mcp.sync.writer import rows_by_table
+from testio_mcp.sync import state
+from testio_mcp.sync.rows import (
+    BUGS,
+    ENVIRONMENTS,
+    EXECUTIONS,
+    FEATURES,
+    METRICS,
+    PRODUCTS,
+    TEMPLATES,
+    TESTS,
+    Record,
+    Resource,
+    Scope,
+)
+from testio_mcp.sync.writer import find_lacking, rows_by_table, store_references
 
 SAMPLE = 200
 """How many records of each kind a check looks at when it does not look at all."""
@@ -188,7 +198,7 @@ class FromPayloads:
         key, raw, product, test = (self._places.get(name) for name in ("id", "raw", "product_id", "test_id"))
         assert key is not None and raw is not None  # noqa: S101 - every resource has both
         gone = self._places.get("gone_at")
-        of_test = key if self._resource is resources.METRICS else test
+        of_test = key if self._resource is METRICS else test
         products = {} if of_test is None else state.products_of(conn, {row[of_test] or 0 for row in rows})
         now, reasons = datetime.now(UTC), state.reasons(conn)
         found: dict[int, Record] = {}
@@ -203,7 +213,7 @@ class FromPayloads:
                 continue
             if gone is not None and row[gone] is not None:
                 record.members.clear()  # they are gone with it
-        if self._resource is resources.BUGS:
+        if self._resource is BUGS:
             _find_features(conn, list(found.values()))
         return found
 
@@ -309,14 +319,14 @@ class SearchIndex:
 DEFINITIONS: Mapping[str, Definition] = {
     definition.name: definition
     for definition in (
-        FromPayloads(resources.PRODUCTS, "product", parse_product),
-        FromPayloads(resources.FEATURES, "feature", parse_feature),
-        FromPayloads(resources.ENVIRONMENTS, "test environment", parse_environment),
-        FromPayloads(resources.TEMPLATES, "test template", parse_template),
-        FromPayloads(resources.TESTS, "test", parse_test),
-        FromPayloads(resources.METRICS, "metrics of test", parse_test),
-        FromPayloads(resources.BUGS, "bug", parse_bug),
-        FromPayloads(resources.EXECUTIONS, "execution", parse_execution),
+        FromPayloads(PRODUCTS, "product", parse_product),
+        FromPayloads(FEATURES, "feature", parse_feature),
+        FromPayloads(ENVIRONMENTS, "test environment", parse_environment),
+        FromPayloads(TEMPLATES, "test template", parse_template),
+        FromPayloads(TESTS, "test", parse_test),
+        FromPayloads(METRICS, "metrics of test", parse_test),
+        FromPayloads(BUGS, "bug", parse_bug),
+        FromPayloads(EXECUTIONS, "execution", parse_execution),
         SearchIndex("product", "search of products"),
         SearchIndex("feature", "search of features"),
         SearchIndex("user_story", "search of user stories"),

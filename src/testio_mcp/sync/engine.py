@@ -1,52 +1,192 @@
 """One run of the sync: products, then features and tests of each, then the bugs of the tests that need it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from pydantic import BaseModel, Field
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, func, select
 
 from testio_mcp.api.client import CustomerApi
-from testio_mcp.api.payloads import ProductPayload
-from testio_mcp.api.records import Page, Reject
+from testio_mcp.api.records import ProblemRecord
 from testio_mcp.app import REBUILD, App, Report
 from testio_mcp.database.derived import find_outdated
 from testio_mcp.database.search import tidy
-from testio_mcp.database.tables import Feature, SyncRun, table_of
+from testio_mcp.database.tables import Execution, Product, SyncRun, Test, table_of
 from testio_mcp.database.tables.sync import ACCOUNT
 from testio_mcp.errors import (
     ApiError,
     ApiForbidden,
-    ApiNotFound,
-    ApiUnavailable,
     ApiUnreachable,
-    AuthFailed,
-    BadPayload,
     NotFound,
     RateLimited,
     TestioError,
 )
 from testio_mcp.sync import state
-from testio_mcp.sync.bugs import copy_bugs, match_rejections
 from testio_mcp.sync.derived import rebuild, rebuild_outdated
-from testio_mcp.sync.executions import copy_executions, is_first_copy, name_executed_stories
-from testio_mcp.sync.extras import copy_reasons, copy_settings
 from testio_mcp.sync.lock import sync_lock
-from testio_mcp.sync.metrics import reading_metrics
-from testio_mcp.sync.pages import BROKEN
-from testio_mcp.sync.plan import Planned, plan
-from testio_mcp.sync.removal import mark_gone, missing, name_unlisted_features
-from testio_mcp.sync.resources import FEATURES, PRODUCTS, SECTIONS, STORIES, TESTS
-from testio_mcp.sync.rows import Scope, id_of_story
-from testio_mcp.sync.run import Run, SyncOptions
-from testio_mcp.sync.walk import FATAL, Walk
+from testio_mcp.sync.rows import BUGS, EXECUTIONS, TESTS
+from testio_mcp.sync.run import Entity, Run, SyncOptions
+from testio_mcp.sync.steps.bugs import TESTS_PER_REQUEST, copy_bugs, match_rejections
+from testio_mcp.sync.steps.executions import (
+    EXECUTIONS_AT_ONCE,
+    EXECUTIONS_PER_PAGE,
+    VERSIONS_PER_REQUEST,
+    copy_executions,
+    is_first_copy,
+    name_executed_stories,
+    versions_to_refresh,
+)
+from testio_mcp.sync.steps.metrics import CASE_TEST, reading_metrics
+from testio_mcp.sync.steps.products import copy_features, copy_products
+from testio_mcp.sync.steps.settings import copy_reasons, copy_settings, is_due, reasons_are_due
+from testio_mcp.sync.steps.tests import Walk
+from testio_mcp.sync.walk import FATAL, PAGE
+from testio_mcp.sync.writer import name_unlisted_features
+
+_PRODUCT, _TEST = table_of(Product).c, table_of(Test).c
+_EXECUTION = table_of(Execution).c
+
+
+class Planned(BaseModel):
+    """One step of a sync that is yet to run."""
+
+    step: str
+    product: str | None = None
+    what: str
+    requests: int = Field(description="About how many requests it takes.")
+
+
+def plan(conn: Connection, options: SyncOptions, now: datetime) -> list[Planned]:
+    """The steps of a sync with these options that starts now, as far as the store can tell.
+
+    What the account has that the store does not know yet comes on top. Raises `NotFound` for a product that the store
+    does not hold.
+    """
+    return list(_steps(conn, options, now))
+
+
+def _steps(conn: Connection, options: SyncOptions, now: datetime) -> Iterator[Planned]:
+    names = _known_products(conn, options)
+    yield Planned(step="products", what="all products", requests=1)
+    if not names:
+        yield Planned(step="everything", what="nothing was copied yet: all that the account holds", requests=0)
+        return
+    for product_id, (name, tests) in names.items():
+        if options.wants("features"):
+            yield Planned(step="features", product=name, what="all features with user stories", requests=1)
+        if options.wants("tests"):
+            yield _plan_tests(conn, options, product_id, name, tests)
+        yield from _lists(conn, options, now, ("environments", "templates"), product_id, name)
+    if reasons_are_due(options, state.checkpoint(conn, "reasons", ACCOUNT)):
+        yield Planned(step="reasons", what="all reasons", requests=1)
+    yield from _of_tests(conn, options, list(names))
+    if options.wants("executions"):
+        yield _plan_executions(conn, options)
+
+
+def _lists(
+    conn: Connection,
+    options: SyncOptions,
+    now: datetime,
+    entities: tuple[Entity, ...],
+    product_id: int,
+    name: str,
+) -> Iterator[Planned]:
+    """The lists that hardly ever change, where they are due."""
+    for entity in entities:
+        if is_due(options, entity, state.checkpoint(conn, entity, product_id), now):
+            yield Planned(step=entity, product=name, what=f"all {entity}", requests=1)
+
+
+def _of_tests(conn: Connection, options: SyncOptions, product_ids: list[int]) -> Iterator[Planned]:
+    """Bugs, many tests at once, and metrics and case results, test by test."""
+    if options.wants("bugs"):
+        waiting = _waiting(conn, options, "bugs", product_ids)
+        yield Planned(step=BUGS.name, what=f"of {len(waiting)} tests", requests=-(-len(waiting) // TESTS_PER_REQUEST))
+    if options.wants("metrics"):
+        waiting = _waiting(conn, options, "metrics", product_ids)
+        yield Planned(step="metrics", what=f"of {len(waiting)} tests", requests=len(waiting))
+    if options.wants("results"):
+        cases = [row[0] for row in conn.execute(select(_TEST.id).where(_TEST.testing_type == CASE_TEST))]
+        # Without the metrics, the test itself is asked for as well.
+        part: state.Part
+        part, each = ("metrics", 1) if options.wants("metrics") else ("results", 2)
+        told = set(_waiting(conn, options, part, product_ids)).intersection(cases)
+        yield Planned(step="results", what=f"of {len(told)} test-case tests", requests=each * len(told))
+
+
+def _waiting(conn: Connection, options: SyncOptions, part: state.Part, product_ids: list[int]) -> list[int]:
+    found = state.tests_awaiting(conn, part, product_ids, full=options.full, since=options.since)
+    return [test_id for test_id, _ in found]
+
+
+def _known_products(conn: Connection, options: SyncOptions) -> dict[int, tuple[str, int]]:
+    statement = (
+        select(_PRODUCT.id, _PRODUCT.name, func.count(_TEST.id))
+        .outerjoin_from(
+            table_of(Product), table_of(Test), (_TEST.product_id == _PRODUCT.id) & _TEST.gone_at.is_(None)
+        )
+        .where(_PRODUCT.gone_at.is_(None))
+        .group_by(_PRODUCT.id, _PRODUCT.name)
+        .order_by(_PRODUCT.name)
+    )
+    known = {row[0]: (row[1], row[2]) for row in conn.execute(statement)}
+    for product_id in options.product_ids:
+        if product_id not in known:
+            raise NotFound(f"Product {product_id} is not in the store.", "list_products shows the ids.")
+    return {key: known[key] for key in options.product_ids or known}
+
+
+def _plan_tests(conn: Connection, options: SyncOptions, product_id: int, name: str, tests: int) -> Planned:
+    point = state.checkpoint(conn, TESTS.name, product_id)
+    if point.completed_at is None or options.full:
+        pages = max(1, -(-_since(conn, options, product_id, tests) // PAGE))
+        return Planned(step="tests", product=name, what="the whole list", requests=pages if pages == 1 else 2 * pages)
+    newest = set(conn.execute(_newest_tests(product_id)).scalars())
+    others = {
+        *state.mutable_tests(conn, product_id),
+        *_numbers(state.problem_reasons(conn, TESTS.name, product_id)),
+    } - newest
+    what = f"the newest, and {len(others)} known ones that can still change"
+    return Planned(step="tests", product=name, what=what, requests=1 + len(others))
+
+
+def _since(conn: Connection, options: SyncOptions, product_id: int, tests: int) -> int:
+    """How many tests are listed up to the first that is left out."""
+    if options.since is None:
+        return tests
+    late = select(func.count(_TEST.id)).where(_TEST.product_id == product_id, _TEST.sort_at >= options.since)
+    found: int = conn.execute(late.where(_TEST.gone_at.is_(None))).scalar_one()
+    return found
+
+
+def _newest_tests(product_id: int) -> Select[tuple[int]]:
+    listed = select(_TEST.id).where(_TEST.product_id == product_id, _TEST.gone_at.is_(None))
+    return listed.order_by(_TEST.id.desc()).limit(PAGE)
+
+
+def _numbers(keys: Iterable[str]) -> set[int]:
+    return {int(key) for key in keys if key.isdigit()}
+
+
+def _plan_executions(conn: Connection, options: SyncOptions) -> Planned:
+    point = state.checkpoint(conn, EXECUTIONS.name, ACCOUNT)
+    if point.completed_at is None or options.full or state.problem_reasons(conn, EXECUTIONS.name, ACCOUNT):
+        known: int = conn.execute(select(func.count(_EXECUTION.id))).scalar_one()
+        pages = max(1, -(-known // EXECUTIONS_AT_ONCE))
+        return Planned(step="executions", what="the whole list", requests=pages + 1)
+    newest = select(_EXECUTION.id).order_by(_EXECUTION.id.desc()).limit(EXECUTIONS_PER_PAGE)
+    seen = set(conn.execute(newest).scalars())
+    unseen = [item for item in state.open_executions(conn) if item.id not in seen]
+    versions = versions_to_refresh(conn, unseen, point.completed_at)
+    what = f"the newest, and those of {len(versions)} user stories that may have changed"
+    return Planned(step="executions", what=what, requests=1 - (-len(versions) // VERSIONS_PER_REQUEST))
+
 
 __all__ = ["SyncOptions", "SyncSummary", "plan_sync", "run_sync"]
-_IN_VAIN = 3
-"""How many products are asked for by id before the API itself is taken to be at fault."""
 
 
 class SyncSummary(BaseModel):
@@ -68,7 +208,7 @@ class SyncSummary(BaseModel):
 async def plan_sync(app: App, options: SyncOptions) -> SyncSummary:
     """Tell what `run_sync` would read, without asking the API."""
     now = datetime.now(UTC)
-    steps, problems = await app.store.read(lambda conn: (plan(conn, options, now), state.count_letters(conn)))
+    steps, problems = await app.store.read(lambda conn: (plan(conn, options, now), state.count_problems(conn)))
     requests = sum(step.requests for step in steps)
     return SyncSummary(
         run_id=None,
@@ -127,7 +267,7 @@ async def _recorded(app: App, run: Run, requests: int) -> AsyncIterator[None]:
     status, error = "interrupted", None
     try:
         yield
-        status = "incomplete" if await app.store.read(state.count_letters) else "completed"
+        status = "incomplete" if await app.store.read(state.count_problems) else "completed"
     except TestioError as failure:
         status, error = "failed", str(failure)
         raise
@@ -148,12 +288,12 @@ async def _recorded(app: App, run: Run, requests: int) -> AsyncIterator[None]:
 def _summary(conn: Connection, run_id: int) -> SyncSummary:
     columns = table_of(SyncRun).c
     row = conn.execute(select(table_of(SyncRun)).where(columns.id == run_id)).mappings().one()
-    return SyncSummary.model_validate({**row, "run_id": run_id, "problems": state.count_letters(conn)})
+    return SyncSummary.model_validate({**row, "run_id": run_id, "problems": state.count_problems(conn)})
 
 
 async def _copy(run: Run) -> None:
     still_open, is_first = await run.read(lambda conn: (state.open_executions(conn), is_first_copy(conn)))
-    products = await _products(run)
+    products = await copy_products(run)
     allowed: list[int] = []
     try:
         async with reading_metrics(run, lambda: allowed), asyncio.TaskGroup() as tasks:
@@ -186,95 +326,19 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
-async def _products(run: Run) -> dict[int, str]:
-    try:
-        page, known = await run.api.list_products(), dict[int, str]()
-    except (ApiUnavailable, BadPayload) as error:
-        page, known = await _one_by_one(run, error)
-    listed = {record.id for record in page.records}
-    stored = await run.read(state.product_names)
-    if listed and stored and listed.isdisjoint(stored) and not run.options.accept_deletions:
-        raise AuthFailed(
-            "The API lists none of the store's products: the token is another account's.",
-            "Set TESTIO_DB_PATH (or TESTIO_DATABASE_SCHEMA) to a place of its own; see testio-mcp doctor.",
-        )
-
-    def remove(conn: Connection) -> None:
-        if not page.rejects:
-            run.remove(conn, PRODUCTS, ACCOUNT, missing(conn, PRODUCTS, listed), "products")
-        sections = {section.id for record in page.records for section in record.sections}
-        gone = missing(conn, SECTIONS, sections, SECTIONS.table.c.product_id.in_(sorted(listed)))
-        mark_gone(conn, SECTIONS, gone.ids, Scope(ACCOUNT, run.started_at), run.id)
-        state.clear_old_letters(conn, PRODUCTS.name, ACCOUNT, run.started_at)
-        state.forget_gone_products(conn)
-
-    done = None if known else state.Point(None, run.started_at)
-    await run.store(PRODUCTS, ACCOUNT, page.records, page.rejects, point=done, also=remove)
-    await run.tell(PRODUCTS.name, "", len(page.records), len(page.records))
-    names = known | {record.id: record.name or f"Product {record.id}" for record in page.records}
-    for product_id in run.options.product_ids:
-        if product_id not in names:
-            raise NotFound(f"The account lists no product {product_id}.", "list_products shows the ids.")
-    wanted = run.options.product_ids or names
-    return {product_id: names[product_id] for product_id in wanted}
-
-
-async def _one_by_one(run: Run, error: ApiError) -> tuple[Page[ProductPayload], dict[int, str]]:
-    """The known products, asked for by id where one of them breaks their list, and their names of before.
-
-    Raises `error` when none is known yet, or the API gives none of them.
-    """
-    known = await run.read(state.product_names)
-    records: list[ProductPayload] = []
-    rejects = [Reject("list of products", error.message, None)]
-    for product_id in known:
-        try:
-            records.append(await run.api.get_product(product_id))
-        except (ApiNotFound, ApiUnavailable, BadPayload) as failure:
-            rejects.append(Reject(str(product_id), failure.message, None))
-            if not records and len(rejects) > _IN_VAIN:
-                break
-    if not records:
-        raise error
-    return Page(records, rejects, len(records)), known
-
-
 async def _product(run: Run, product_id: int, name: str) -> bool:
     """Copy what belongs to a product; when the API refuses it, the other products go on. False: it is forbidden."""
     try:
         if run.options.wants("features"):
-            await _features(run, product_id)
+            await copy_features(run, product_id)
         await copy_settings(run, product_id)
         if run.options.wants("tests"):
             await Walk(run, product_id, name).walk()
     except (*FATAL, ApiUnreachable):
         raise
     except ApiError as error:
-        reject = Reject(f"product {product_id}", error.message, None)
-        await run.store(TESTS, product_id, (), [reject])
+        problem = ProblemRecord(f"product {product_id}", error.message, None)
+        await run.store(TESTS, product_id, (), [problem])
         return not isinstance(error, ApiForbidden)
-    await run.write(lambda conn: state.clear_letters(conn, TESTS.name, product_id, [f"product {product_id}"]))
+    await run.write(lambda conn: state.clear_problems(conn, TESTS.name, product_id, [f"product {product_id}"]))
     return True
-
-
-async def _features(run: Run, product_id: int) -> None:
-    try:
-        page = await run.api.list_features(product_id)
-    except (*BROKEN, ApiNotFound) as error:
-        await run.api.check(error)
-        await run.store(FEATURES, product_id, (), [Reject("list of features", error.message, None)])
-        return
-    listed = {record.id for record in page.records}
-    named = (id_of_story(story, record.id) for record in page.records for story in record.user_stories)
-    stories = {story_id for story_id in named if story_id is not None}
-
-    def remove(conn: Connection) -> None:
-        if not page.rejects:
-            gone = missing(conn, FEATURES, listed, table_of(Feature).c.product_id == product_id)
-            run.remove(conn, FEATURES, product_id, gone, f"product {product_id}")
-            gone = missing(conn, STORIES, stories, STORIES.table.c.product_id == product_id)
-            run.remove(conn, STORIES, product_id, gone, f"user stories of product {product_id}")
-        state.clear_old_letters(conn, FEATURES.name, product_id, run.started_at)
-
-    done = state.Point(None, run.started_at)
-    await run.store(FEATURES, product_id, page.records, page.rejects, point=done, also=remove)

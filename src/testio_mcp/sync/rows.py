@@ -1,7 +1,7 @@
-"""What a payload becomes in the tables: its own row, what it refers to, and its parts."""
+"""What is copied, as data, and what a payload becomes in the tables: its own row, what it refers to, its parts."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -9,21 +9,39 @@ from typing import Any
 
 from sqlalchemy import Table
 
-from testio_mcp.api.payloads import BugPayload, FeaturePayload, ProductPayload, TestPayload, UserStoryPayload
+from testio_mcp.api.payloads import (
+    BugPayload,
+    ExecutionPayload,
+    FeaturePayload,
+    ProductPayload,
+    TemplatePayload,
+    TestFeaturePayload,
+    TestPayload,
+    UserStoryPayload,
+)
 from testio_mcp.api.records import DevicePayload, EnvironmentPayload, SectionPayload
 from testio_mcp.database.dialect import Row
 from testio_mcp.database.tables import (
     Attachment,
+    Bug,
     BugComment,
     BugDevice,
     BugField,
+    Execution,
+    ExecutionDevice,
     Feature,
     FeatureSection,
     Person,
+    Product,
     Section,
+    Test,
     TestEnvironment,
     TestFeature,
+    TestFeatureResult,
+    TestMetric,
     TestPlatform,
+    TestStoryResult,
+    TestTemplate,
     UserStory,
     table_of,
 )
@@ -371,3 +389,187 @@ def _custom_field(item: dict[str, Any]) -> Row:
     texts = {name: item.get(name) for name in ("key", "name", "type")}
     kept = {name: text if isinstance(text, str) else None for name, text in texts.items()}
     return {"field_key": kept["key"], "name": kept["name"], "type": kept["type"], "value": shown}
+
+
+_FEATURE_RESULT, _STORY_RESULT = table_of(TestFeatureResult), table_of(TestStoryResult)
+_EXECUTION_DEVICE = table_of(ExecutionDevice)
+_ANALYTICS = {
+    "testers": "testers_count",
+    "devices": "devices_count",
+    "total_features": "total_features",
+    "tested_features": "tested_features",
+    "passed_features": "passed_features",
+    "failed_features": "failed_features",
+    "total_user_stories": "total_user_stories",
+    "tested_user_stories": "tested_user_stories",
+    "passed_user_stories": "passed_user_stories",
+    "failed_user_stories": "failed_user_stories",
+    "blocked_user_stories": "blocked_user_stories",
+    "total_bugs": "total_bugs",
+}
+
+
+def only_metrics(raw: dict[str, Any]) -> dict[str, Any]:
+    """The part of a test's single payload that tells how its execution went."""
+    return {name: raw[name] for name in ("analytics", "features") if name in raw}
+
+
+def metric_record(payload: TestPayload, scope: Scope) -> Record:
+    """The metrics of a test, of its features and of its user stories."""
+    analytics = payload.analytics or {}
+    counts = {name: analytics.get(word) for name, word in _ANALYTICS.items()}
+    record = Record({"id": payload.id, **{n: v if type(v) is int and v >= 0 else None for n, v in counts.items()}})
+    for position, feature in enumerate(payload.features):
+        row = {
+            "test_id": payload.id,
+            "position": position,
+            "test_feature_id": feature.id,
+            "execution_status": feature.execution_status,
+            "testers": feature.tester_count,
+            "bugs": feature.bugs_found,
+        }
+        record.parts.append((_FEATURE_RESULT, row))
+    stories = [row for feature in payload.features for row in _story_results(record, feature, scope)]
+    record.parts += [(_STORY_RESULT, {"test_id": payload.id, "position": n} | row) for n, row in enumerate(stories)]
+    return record
+
+
+def _story_results(record: Record, feature: TestFeaturePayload, scope: Scope) -> list[Row]:
+    return [
+        {
+            "test_feature_id": feature.id,
+            "user_story_id": record.story(story, feature.feature_id, scope, scope.product_id, feature.title),
+            "user_story_version_id": story.version_id,
+            "title": story.title,
+            "execution_status": story.execution_status,
+            "testers": story.tested_by_count,
+            "bugs": story.bugs_found,
+        }
+        for story in feature.user_stories
+    ]
+
+
+def execution_record(payload: ExecutionPayload, scope: Scope) -> Record:
+    """An execution with its devices."""
+    record = Record({})
+    product_id = scope.product_of_test.get(payload.test_id or 0)
+    if product_id is not None:
+        record.environment(payload.environment, scope, product_id)
+        if payload.user_story is not None:
+            record.story(payload.user_story, payload.user_story.feature_id, scope, product_id)
+    record.row = {
+        "id": payload.id,
+        "test_id": payload.test_id,
+        "user_story_id": payload.user_story_id,
+        "user_story_version_id": payload.user_story_version_id,
+        "status": payload.status or "unknown",
+        "comment": payload.comment,
+        "executed_by_id": record.person(payload.executed_by),
+        "executed_at": payload.executed_at,
+    }
+    for position, device in enumerate(payload.devices):
+        record.parts.append(
+            (_EXECUTION_DEVICE, {"execution_id": payload.id, "position": position, **device_row(device)})
+        )
+    return record
+
+
+def environment_record(payload: EnvironmentPayload, scope: Scope) -> Record:
+    """A test environment."""
+    return Record({"id": payload.id, "product_id": scope.product_id, "title": payload.title, "url": payload.url})
+
+
+def template_record(payload: TemplatePayload, scope: Scope) -> Record:
+    """A test template."""
+    record = Record({})
+    record.row = {
+        "id": payload.id,
+        "product_id": scope.product_id,
+        "section_id": record.section(payload.section_id, scope, scope.product_id, payload.section_name),
+        "title": payload.title or f"Template {payload.id}",
+    }
+    return record
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One kind of record: where it is kept, how a payload becomes rows, and which changes are worth a line.
+
+    `parts` names the tables whose rows belong to one record, with the column that says to which. `canonical`
+    picks from the payload what makes a version of the record.
+    """
+
+    name: str
+    entity: str
+    table: Table
+    record: Callable[[Any, Scope], Record]
+    parts: tuple[tuple[Table, str], ...] = ()
+    tracked: tuple[str, ...] = ()
+    canonical: Callable[[dict[str, Any]], dict[str, Any]] = lambda raw: raw
+
+
+_METRICS = frozenset({"analytics", "execution_status", "tester_count", "tested_by_count", "bugs_found", "bug_ids"})
+
+
+def without_metrics(raw: dict[str, Any]) -> dict[str, Any]:
+    """A test as its list entry shows it: the single GET adds metrics, which do not make it another version."""
+    plain = {name: value for name, value in raw.items() if name not in _METRICS}
+    for name in ("features", "user_stories"):
+        if isinstance(nested := plain.get(name), list):
+            plain[name] = [without_metrics(item) if isinstance(item, dict) else item for item in nested]
+    return plain
+
+
+PRODUCTS = Resource("products", "product", table_of(Product), product_record, tracked=("name",))
+SECTIONS = Resource("sections", "section", table_of(Section), product_record)
+"""Stored with their product, which lists them."""
+FEATURES = Resource(
+    "features",
+    "feature",
+    table_of(Feature),
+    feature_record,
+    parts=((table_of(FeatureSection), "feature_id"),),
+    tracked=("title",),
+)
+STORIES = Resource("user stories", "user_story", table_of(UserStory), feature_record)
+"""Stored with their feature, which lists them."""
+TESTS = Resource(
+    "tests",
+    "test",
+    table_of(Test),
+    test_record,
+    parts=((table_of(TestFeature), "test_id"), (table_of(TestPlatform), "test_id")),
+    tracked=("title", "status", "review_status", "start_at", "end_at"),
+    canonical=without_metrics,
+)
+BUGS = Resource(
+    "bugs",
+    "bug",
+    table_of(Bug),
+    bug_record,
+    parts=(
+        (table_of(BugDevice), "bug_id"),
+        (table_of(BugComment), "bug_id"),
+        (table_of(BugField), "bug_id"),
+        (table_of(Attachment), "bug_id"),
+    ),
+    tracked=("title", "kind", "level", "status", "is_known", "is_fixed", "exported_at", "comment_count"),
+)
+METRICS = Resource(
+    "metrics",
+    "test_metric",
+    table_of(TestMetric),
+    metric_record,
+    parts=((table_of(TestFeatureResult), "test_id"), (table_of(TestStoryResult), "test_id")),
+    canonical=only_metrics,
+)
+EXECUTIONS = Resource(
+    "executions",
+    "execution",
+    table_of(Execution),
+    execution_record,
+    parts=((table_of(ExecutionDevice), "execution_id"),),
+    tracked=("status",),
+)
+ENVIRONMENTS = Resource("environments", "test_environment", table_of(TestEnvironment), environment_record)
+TEMPLATES = Resource("templates", "test_template", table_of(TestTemplate), template_record)

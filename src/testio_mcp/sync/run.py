@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar, get_args
 from sqlalchemy import Connection
 
 from testio_mcp.api.client import CustomerApi
-from testio_mcp.api.records import Reject
+from testio_mcp.api.records import ProblemRecord
 from testio_mcp.app import App, Progress, Report
 from testio_mcp.crash_points import crash_point
 from testio_mcp.database.tables.sync import LACKS
@@ -16,10 +16,8 @@ from testio_mcp.errors import StoreBusy
 from testio_mcp.rejections import Reason
 from testio_mcp.sync import state
 from testio_mcp.sync.lock import Lease
-from testio_mcp.sync.removal import Missing, mark_gone
-from testio_mcp.sync.resources import TESTS, Resource
-from testio_mcp.sync.rows import Scope
-from testio_mcp.sync.writer import Tally, store_records
+from testio_mcp.sync.rows import TESTS, Resource, Scope
+from testio_mcp.sync.writer import Missing, Tally, mark_gone, store_records
 from testio_mcp.texts import visible
 
 T = TypeVar("T")
@@ -123,20 +121,20 @@ class Run:
         resource: Resource,
         product_id: int,
         records: Sequence[Any],
-        rejects: Sequence[Reject] = (),
+        problems: Sequence[ProblemRecord] = (),
         *,
         point: state.Point | None = None,
         log_new: bool = False,
         tests: dict[int, int] | None = None,
         also: Callable[[Connection], None] | None = None,
     ) -> Tally:
-        """Store records, dead letters and checkpoint in one transaction, and whatever `also` does.
+        """Store records, problems and checkpoint in one transaction, and whatever `also` does.
 
         `tests` maps the tests of bugs to their products.
         """
 
         def work(conn: Connection) -> Tally:
-            tally = self.put(conn, resource, product_id, records, rejects, log_new=log_new, tests=tests)
+            tally = self.put(conn, resource, product_id, records, problems, log_new=log_new, tests=tests)
             if also is not None:
                 also(conn)
             if point is not None:
@@ -153,29 +151,29 @@ class Run:
         resource: Resource,
         product_id: int,
         records: Sequence[Any],
-        rejects: Sequence[Reject] = (),
+        problems: Sequence[ProblemRecord] = (),
         *,
         log_new: bool = False,
         tests: dict[int, int] | None = None,
     ) -> Tally:
-        """Store records and dead letters inside a transaction; the caller adds the tally once it is committed."""
+        """Store records and problems inside a transaction; the caller adds the tally once it is committed."""
         scope = Scope(product_id, self.started_at, tests or {}, self.reasons)
         tally = store_records(conn, resource, records, scope, self.id, log_new=log_new)
         if resource is TESTS and tally.changed:
             state.forget_parts(conn, [record.id for record in records], self.started_at)
-        state.clear_letters(conn, resource.name, product_id, [record.id for record in records])
-        state.save_rejects(conn, resource.name, product_id, rejects, self.started_at)
+        state.clear_problems(conn, resource.name, product_id, [record.id for record in records])
+        state.save_problems(conn, resource.name, product_id, problems, self.started_at)
         return tally
 
     def remove(
         self, conn: Connection, resource: Resource, product_id: int, gone: Missing, scope: str
-    ) -> Reject | None:
+    ) -> ProblemRecord | None:
         """Note that records are gone; None, or the reason why the listing of `scope` is not believed."""
         if gone.is_suspicious and not self.options.accept_deletions:
             reason = f"{LACKS}{len(gone.ids)} of {gone.known} known records; nothing was removed"
-            reject = Reject(f"list of {scope}", reason, None)
-            state.save_rejects(conn, resource.name, product_id, [reject], self.started_at)
-            return reject
-        state.clear_letters(conn, resource.name, product_id, [f"list of {scope}"])
+            problem = ProblemRecord(f"list of {scope}", reason, None)
+            state.save_problems(conn, resource.name, product_id, [problem], self.started_at)
+            return problem
+        state.clear_problems(conn, resource.name, product_id, [f"list of {scope}"])
         mark_gone(conn, resource, gone.ids, Scope(product_id, self.started_at), self.id)
         return None

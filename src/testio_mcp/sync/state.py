@@ -1,4 +1,4 @@
-"""What the sync remembers between runs: runs, checkpoints, dead letters and the change log."""
+"""What the sync remembers between runs: runs, checkpoints, problems and the change log."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, bindparam, case, delete, func, insert, literal, or_, select, union, update
 
-from testio_mcp.api.records import Reject
+from testio_mcp.api.records import ProblemRecord
 from testio_mcp.database.dialect import Row, fetch, upsert
 from testio_mcp.database.tables import (
     ApiPause,
@@ -36,11 +36,11 @@ ENDED = (*IMMUTABLE, "locked")
 UNDECIDED = ("pending", "unknown")
 """Statuses of executions without an outcome."""
 POSITION = "position "
-"""How the key of a dead letter begins when all that is known of the record is its place in a list."""
+"""How the key of a problem begins when all that is known of the record is its place in a list."""
 
 Part = Literal["bugs", "metrics", "results"]
 """What is read test by test."""
-_RUN, _POINT, _LETTER = table_of(SyncRun), table_of(Checkpoint), table_of(DeadLetter)
+_RUN, _POINT, _PROBLEM = table_of(SyncRun), table_of(Checkpoint), table_of(DeadLetter)
 _TEST, _BUG, _PAUSE = table_of(Test), table_of(Bug), table_of(ApiPause)
 _REASON, _SECTION, _EXECUTION = table_of(RejectReason), table_of(Section), table_of(Execution)
 _PRODUCT, _CHANGE, _STORY = table_of(Product), table_of(ChangeLog), table_of(TestStoryResult)
@@ -98,86 +98,88 @@ def save_checkpoint(conn: Connection, resource: str, product_id: int, point: Poi
 
 
 def forget_gone_products(conn: Connection) -> None:
-    """Remove the checkpoints and dead letters of products that are gone: nobody asks for them any more."""
+    """Remove the checkpoints and problems of products that are gone: nobody asks for them any more."""
     gone = select(_PRODUCT.c.id).where(_PRODUCT.c.gone_at.is_not(None))
     conn.execute(delete(_POINT).where(_POINT.c.product_id.in_(gone)))
-    conn.execute(delete(_LETTER).where(_LETTER.c.product_id.in_(gone)))
+    conn.execute(delete(_PROBLEM).where(_PROBLEM.c.product_id.in_(gone)))
 
 
-def save_rejects(conn: Connection, resource: str, product_id: int, rejects: Iterable[Reject], now: datetime) -> None:
-    """Keep the records that could not be copied as dead letters, one per record however often it fails."""
-    for reject in {reject.key: reject for reject in rejects}.values():
+def save_problems(
+    conn: Connection, resource: str, product_id: int, problems: Iterable[ProblemRecord], now: datetime
+) -> None:
+    """Keep the records that could not be copied as problems, one per record however often it fails."""
+    for problem in {problem.key: problem for problem in problems}.values():
         place = (
-            _LETTER.c.resource == resource,
-            _LETTER.c.product_id == product_id,
-            _LETTER.c.record_key == reject.key,
+            _PROBLEM.c.resource == resource,
+            _PROBLEM.c.product_id == product_id,
+            _PROBLEM.c.record_key == problem.key,
         )
-        again = {"reason": reject.reason, "attempts": _LETTER.c.attempts + 1, "last_seen_at": now}
-        if not conn.execute(update(_LETTER).where(*place).values(again)).rowcount:
-            first = {"attempts": 1, "first_seen_at": now, "last_seen_at": now, "reason": reject.reason}
-            key = {"resource": resource, "product_id": product_id, "record_key": reject.key}
-            conn.execute(insert(_LETTER).values(key | first))
+        again = {"reason": problem.reason, "attempts": _PROBLEM.c.attempts + 1, "last_seen_at": now}
+        if not conn.execute(update(_PROBLEM).where(*place).values(again)).rowcount:
+            first = {"attempts": 1, "first_seen_at": now, "last_seen_at": now, "reason": problem.reason}
+            key = {"resource": resource, "product_id": product_id, "record_key": problem.key}
+            conn.execute(insert(_PROBLEM).values(key | first))
 
 
-def move_letters(
+def move_problems(
     conn: Connection, resource: str, product_id: int, moves: Iterable[tuple[str, str]], now: datetime
 ) -> None:
-    """Rename dead letters that were met again at another place: each from one key to another, the last one first."""
-    ours = (_LETTER.c.resource == resource, _LETTER.c.product_id == product_id)
+    """Rename problems that were met again at another place: each from one key to another, the last one first."""
+    ours = (_PROBLEM.c.resource == resource, _PROBLEM.c.product_id == product_id)
     for old, new in moves:
         if new != old:
-            conn.execute(delete(_LETTER).where(*ours, _LETTER.c.record_key == new))
-        met = {"record_key": new, "attempts": _LETTER.c.attempts + 1, "last_seen_at": now}
-        conn.execute(update(_LETTER).where(*ours, _LETTER.c.record_key == old).values(met))
+            conn.execute(delete(_PROBLEM).where(*ours, _PROBLEM.c.record_key == new))
+        met = {"record_key": new, "attempts": _PROBLEM.c.attempts + 1, "last_seen_at": now}
+        conn.execute(update(_PROBLEM).where(*ours, _PROBLEM.c.record_key == old).values(met))
 
 
-_letters = select(_LETTER.c.record_key, _LETTER.c.reason).where(
-    _LETTER.c.resource == bindparam("resource"), _LETTER.c.product_id == bindparam("product_id")
+_problem_reasons = select(_PROBLEM.c.record_key, _PROBLEM.c.reason).where(
+    _PROBLEM.c.resource == bindparam("resource"), _PROBLEM.c.product_id == bindparam("product_id")
 )
-_gone_letters = delete(_LETTER).where(
-    _LETTER.c.resource == bindparam("resource_"),
-    _LETTER.c.product_id == bindparam("product_id_"),
-    _LETTER.c.record_key.in_(bindparam("keys", expanding=True)),
+_solved_problems = delete(_PROBLEM).where(
+    _PROBLEM.c.resource == bindparam("resource_"),
+    _PROBLEM.c.product_id == bindparam("product_id_"),
+    _PROBLEM.c.record_key.in_(bindparam("keys", expanding=True)),
 )
 
 
-def clear_letters(conn: Connection, resource: str, product_id: int, keys: Sequence[int | str]) -> None:
-    """Remove the dead letters of records that were copied after all."""
-    if found := {str(key) for key in keys}.intersection(letters(conn, resource, product_id)):
-        conn.execute(_gone_letters, {"resource_": resource, "product_id_": product_id, "keys": sorted(found)})
+def clear_problems(conn: Connection, resource: str, product_id: int, keys: Sequence[int | str]) -> None:
+    """Remove the problems of records that were copied after all."""
+    if found := {str(key) for key in keys}.intersection(problem_reasons(conn, resource, product_id)):
+        conn.execute(_solved_problems, {"resource_": resource, "product_id_": product_id, "keys": sorted(found)})
 
 
-def clear_old_letters(conn: Connection, resource: str, product_id: int, seen_at: datetime) -> None:
-    """Remove the dead letters that a complete listing did not meet again; it met those of `seen_at`."""
+def clear_old_problems(conn: Connection, resource: str, product_id: int, seen_at: datetime) -> None:
+    """Remove the problems that a complete listing did not meet again; it met those of `seen_at`."""
     conn.execute(
-        delete(_LETTER).where(
-            _LETTER.c.resource == resource, _LETTER.c.product_id == product_id, _LETTER.c.last_seen_at != seen_at
+        delete(_PROBLEM).where(
+            _PROBLEM.c.resource == resource, _PROBLEM.c.product_id == product_id, _PROBLEM.c.last_seen_at != seen_at
         )
     )
 
 
-def forget_letters(conn: Connection, letter_ids: Sequence[int]) -> int:
-    """Remove these dead letters, or all; how many there were."""
-    statement = delete(_LETTER)
-    if letter_ids:
-        statement = statement.where(_LETTER.c.id.in_(letter_ids))
+def forget_problems(conn: Connection, problem_ids: Sequence[int]) -> int:
+    """Remove these problems, or all; how many there were."""
+    statement = delete(_PROBLEM)
+    if problem_ids:
+        statement = statement.where(_PROBLEM.c.id.in_(problem_ids))
     return conn.execute(statement).rowcount
 
 
-def products_with_letters(conn: Connection) -> list[int]:
+def products_with_problems(conn: Connection) -> list[int]:
     """The products that miss records; none, for all, when a missing record is not known to belong to one."""
-    found = [row[0] for row in conn.execute(select(_LETTER.c.product_id).distinct())]
+    found = [row[0] for row in conn.execute(select(_PROBLEM.c.product_id).distinct())]
     return [] if ACCOUNT in found else found
 
 
-def count_letters(conn: Connection) -> int:
+def count_problems(conn: Connection) -> int:
     """How many records are missing from the copy."""
-    return conn.execute(select(func.count(_LETTER.c.id))).scalar_one()
+    return conn.execute(select(func.count(_PROBLEM.c.id))).scalar_one()
 
 
-def letters(conn: Connection, resource: str, product_id: int) -> dict[str, str]:
-    """The keys of the dead letters of one resource of one product, each with its reason."""
-    return {row[0]: row[1] for row in fetch(conn, _letters, {"resource": resource, "product_id": product_id})}
+def problem_reasons(conn: Connection, resource: str, product_id: int) -> dict[str, str]:
+    """The keys of the problems of one resource of one product, each with its reason."""
+    return {row[0]: row[1] for row in fetch(conn, _problem_reasons, {"resource": resource, "product_id": product_id})}
 
 
 def reasons(conn: Connection) -> tuple[Reason, ...]:
@@ -420,7 +422,7 @@ def surplus_executions(conn: Connection, listed: int | None) -> int:
     if listed is None:
         return 0
     held = conn.execute(select(func.count(_EXECUTION.c.id)).where(_EXECUTION.c.gone_at.is_(None))).scalar_one()
-    broken = conn.execute(select(func.count(_LETTER.c.id)).where(_LETTER.c.resource == "executions")).scalar_one()
+    broken = conn.execute(select(func.count(_PROBLEM.c.id)).where(_PROBLEM.c.resource == "executions")).scalar_one()
     return max(0, int(held + broken - listed))
 
 

@@ -1,238 +1,243 @@
-"""Walking a product's list of tests, newest first, and storing page after page.
+"""Reading lists that break: what cannot be read as a whole is split until the bad record is alone.
 
-A page and the checkpoint after it are one transaction, so a killed walk resumes where it was. A list that was read
-to its end before is left at the first page that holds nothing new: new tests come first, and known tests that can
-still change are asked for by id.
+Of some problems only the position in a list is known: one request each tells whether it still breaks the list.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from contextlib import aclosing
-from functools import partial
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection
-
-from testio_mcp.api.payloads import TestPayload
-from testio_mcp.api.records import Page, Reject
-from testio_mcp.database.tables import Test, table_of
-from testio_mcp.database.tables.sync import ALL_TESTS, NO_LONGER_KNOWN
+from testio_mcp.api.client import CustomerApi
+from testio_mcp.api.payloads import BugPayload, TestPayload
+from testio_mcp.api.records import Page, ProblemRecord
 from testio_mcp.errors import (
     ApiError,
+    ApiForbidden,
     ApiNotFound,
+    ApiRejected,
     ApiUnavailable,
+    ApiUnreachable,
     AuthFailed,
     BadPayload,
     RateLimited,
     TokenMissing,
 )
 from testio_mcp.sync import state
-from testio_mcp.sync.pages import PAGE, Listed, at_once, read_ahead, read_tests
-from testio_mcp.sync.places import Read, still_broken
-from testio_mcp.sync.removal import mark_gone, missing
-from testio_mcp.sync.resources import TESTS
-from testio_mcp.sync.rows import Scope
+from testio_mcp.sync.rows import Resource
 from testio_mcp.sync.run import Run
-from testio_mcp.sync.writer import Tally
+from testio_mcp.sync.state import POSITION
 
-# A first walk reads ahead, a few more pages each time, until the list ends.
-_WINDOWS = (1, 2, 3, 3, 4, 8, 10)
-_PASSES = 3
-_FEW = 10
-"""How many tests that the list passes over are asked for by id."""
-_TEST = table_of(Test).c
+T = TypeVar("T")
+P = TypeVar("P")
+PAGE = 25
+_SMALLER = {500: 100, 100: 20, 25: 5, 20: 4, 5: 1, 4: 1}
+BROKEN = (ApiUnavailable, ApiUnreachable, BadPayload)
 FATAL = (AuthFailed, TokenMissing, RateLimited)
 """What ends a run: every other request would fail the same way."""
+_REFUSED = (ApiForbidden, ApiNotFound, ApiRejected)
+Fetch = Callable[[int, int], Awaitable[Page[T]]]
+"""Reads a page of a list: its number from 1, and how many records a page has."""
 
 
-class Walk:
-    """One product's list of tests in one run."""
+@dataclass(frozen=True)
+class Listed:
+    """A page of tests, with its number from 1."""
 
-    def __init__(self, run: Run, product_id: int, name: str) -> None:
-        self._run = run
-        self._product_id = product_id
-        self._name = name
-        self._seen: set[int] = set()
-        self._rejected: set[str] = set()
-        self._new = 0
-        self._end: list[int] = []
-        self._read: list[int] = []
-        self._is_read_to_end = False
+    number: int
+    page: Page[TestPayload]
 
-    async def walk(self) -> None:
-        """Bring the product's tests up to date. Raises `ApiError` when the API does not answer."""
-        point, mutable, letters = await self._run.read(
-            lambda conn: (
-                state.checkpoint(conn, TESTS.name, self._product_id),
-                state.mutable_tests(conn, self._product_id),
-                state.letters(conn, TESTS.name, self._product_id),
-            )
-        )
-        if f"product {self._product_id}" in letters:
-            point = state.Point(None, point.completed_at)  # where a walk found no way on, it would not again
-        is_whole = point.completed_at is None or self._run.options.full
-        if is_whole or not await self._newest(point, letters):
-            await self._everything(point)
-        else:
-            lost = [int(key) for key in letters if key.isdigit()]
-            passed_over = await self._run.read(self._passed_over)
-            unseen = [key for key in dict.fromkeys((*mutable, *passed_over, *lost)) if key not in self._seen]
-            denied = [key for key in lost if letters[str(key)] == NO_LONGER_KNOWN]
-            await self._refresh(unseen, {*denied, *passed_over})
-        if self._run.options.since is None:
-            done = state.Point(None, self._run.started_at)
-            await self._run.write(lambda conn: state.save_checkpoint(conn, TESTS.name, self._product_id, done))
-        await self._run.tell(TESTS.name, self._name, len(self._seen), len(self._seen))
+    @property
+    def is_last(self) -> bool:
+        """Whether the list ends here: a short page, or a server that ignores paging and sends everything."""
+        return self.page.count != PAGE
 
-    async def _newest(self, point: state.Point, letters: Iterable[str]) -> bool:
-        """Read the newest pages; False when a dead letter without an id wants the whole list to be read again."""
-        unnamed = [key for key in letters if not key.isdigit() and key != f"product {self._product_id}"]
-        if not all(key.startswith(state.POSITION) for key in unnamed):
+    @property
+    def ids(self) -> list[int]:
+        """The ids on the page, in the order of the list."""
+        return [record.id for record in self.page.records]
+
+
+@dataclass
+class _Parts(Generic[P, T]):
+    """What can be read of something, part by part, and the smallest parts that cannot."""
+
+    api: CustomerApi
+    read: Callable[[P], Awaitable[T]]
+    split: Callable[[P], Sequence[P]]
+    failures: tuple[type[ApiError], ...] = BROKEN
+    good: list[T] = field(default_factory=list)
+    bad: list[tuple[P, ApiError]] = field(default_factory=list)
+
+    async def take(self, parts: Sequence[P]) -> None:
+        """Read these parts, and what fails in smaller parts.
+
+        Raises `ApiError` when one is bad down to its smallest parts and nothing beside it can be read: that is the
+        API, not one bad record, and asking for the rest would be a hundred requests in vain.
+        """
+        failed = []
+        for part in parts:
+            try:
+                self.good.append(await self.read(part))
+            except self.failures as error:
+                await self.api.check(error)
+                failed.append((part, error))
+        for part, failure in failed:
+            if smaller := self.split(part):
+                await self.take(smaller)
+                if not self.good:
+                    raise _alone(failure)
+            else:
+                self.bad.append((part, failure))
+
+
+def _alone(error: ApiError) -> ApiError:
+    """The failure of one list of an API that answers."""
+    return ApiUnavailable(error.message, error.next_step) if isinstance(error, ApiUnreachable) else error
+
+
+def _smaller(part: tuple[int, int]) -> list[tuple[int, int]]:
+    """The pages, each a number and a size, that a page consists of."""
+    number, size = part
+    smaller = _SMALLER.get(size, size)
+    first = (number - 1) * (size // smaller) + 1
+    return [(n, smaller) for n in range(first, first + size // smaller)] if smaller < size else []
+
+
+def _halves(test_ids: Sequence[int]) -> list[Sequence[int]]:
+    middle = len(test_ids) // 2
+    return [test_ids[:middle], test_ids[middle:]] if middle else []
+
+
+async def read_tests(api: CustomerApi, product_id: int, number: int) -> Listed:
+    """One page of a product's tests. Raises `ApiError` when the API as a whole does not answer."""
+
+    async def fetch(page: int, size: int) -> Page[TestPayload]:
+        return await api.list_tests(product_id, page, size)
+
+    return Listed(number, await read_page(api, fetch, number, PAGE))
+
+
+async def read_page(api: CustomerApi, fetch: Fetch[T], number: int, size: int) -> Page[T]:
+    """One page of a list; a record that breaks it becomes a problem named by its position.
+
+    Raises `ApiError` when the API as a whole does not answer, or nothing of this page and of the next one.
+    """
+
+    async def read(part: tuple[int, int]) -> Page[T]:
+        return await fetch(*part)
+
+    parts = _Parts(api, read, _smaller)
+    try:
+        await parts.take([(number, size)])
+    except (ApiUnavailable, BadPayload):
+        beside = _Parts(api, read, _smaller)
+        await beside.take([(number + 1, size)])
+        # The list can be read there, so it is the records of this page that break it, each of them.
+        parts = _Parts(api, read, _smaller, good=[Page([], [], 0)])
+        await parts.take([(number, size)])
+    problems = [ProblemRecord(f"{POSITION}{place}", error.message, None) for (place, _), error in parts.bad]
+    return joined([*parts.good, Page([], problems, len(problems))])
+
+
+async def at_once(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of several calls under way at the same time; a failure ends the others and is raised."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            made = [tasks.create_task(call) for call in calls]
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from None
+    return [task.result() for task in made]
+
+
+async def read_ahead(
+    fetch: Callable[[range], Coroutine[Any, Any, Sequence[T]]],
+    start: int,
+    width: Callable[[int, Sequence[T]], int],
+    goes_on: Callable[[Sequence[T]], bool],
+) -> AsyncGenerator[T, None]:
+    """The pages of a list from the number `start`, several at a time, without an end.
+
+    `width` says how many pages to read from a number on, given those before. Where these say that the list
+    `goes_on`, the next ones are on their way while the caller works. Close it when enough is read.
+    """
+    number = start
+    count = width(number, ())
+    coming = asyncio.create_task(fetch(range(number, number + count)))
+    try:
+        while True:
+            pages = await coming
+            number += count
+            count = width(number, pages)
+            is_ahead = goes_on(pages)
+            if is_ahead:
+                coming = asyncio.create_task(fetch(range(number, number + count)))
+            for page in pages:
+                yield page
+            if not is_ahead:
+                coming = asyncio.create_task(fetch(range(number, number + count)))
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
+
+
+def joined(parts: Sequence[Page[T]]) -> Page[T]:
+    """Several pages as one; the total that a list tells is that of the first."""
+    return Page(
+        [record for part in parts for record in part.records],
+        [problem for part in parts for problem in part.problems],
+        sum(part.count for part in parts),
+        parts[0].record_count if parts else None,
+    )
+
+
+async def read_bugs(api: CustomerApi, test_ids: Sequence[int]) -> tuple[Page[BugPayload], list[int]]:
+    """The bugs of several tests in one request, and the tests whose bugs could not be read.
+
+    A request that keeps failing is halved until the bad test is alone.
+    """
+    parts = _Parts(api, api.list_bugs, _halves, (*BROKEN, *_REFUSED))
+    await parts.take([test_ids])
+    return joined(parts.good), [test_id for part, _ in parts.bad for test_id in part]
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a run has read of a list, newest first: up to which place, how many new records and what was broken."""
+
+    places: int
+    new: int
+    rejected: Collection[str]
+
+
+async def still_broken(
+    run: Run, resource: Resource, product_id: int, fetch: Fetch[Any], problems: Iterable[str], read: Read
+) -> bool:
+    """Whether at each of these places still nothing can be read; places move on with each new record.
+
+    Where something can be read, a record has healed or moved, and the list has to be read again to find out which.
+    Raises `ApiError` when the API as a whole does not answer.
+    """
+    moves: list[tuple[str, str]] = []
+    for place in sorted((int(key.removeprefix(state.POSITION)) for key in problems), reverse=True):
+        old, new = (f"{state.POSITION}{n}" for n in (place, place + read.new))
+        if place + read.new > read.places:
+            if not await _is_broken(run, fetch, place + read.new):
+                return False
+            moves.append((old, new))
+        elif new not in read.rejected:
             return False
-        pages = await self._pages(point, 1, stop_early=True)
-        fetch = partial(self._run.api.list_tests, self._product_id)
-        read = Read(pages * PAGE, self._new, self._rejected)
-        return await still_broken(self._run, TESTS, self._product_id, fetch, unnamed, read)
+        elif new != old:
+            moves.append((old, new))
+    if moves:
+        await run.write(lambda conn: state.move_problems(conn, resource.name, product_id, moves, run.started_at))
+    return True
 
-    async def _everything(self, point: state.Point) -> None:
-        """Read the whole list, again while a pass over several pages still finds new tests.
 
-        When a test is deleted during the walk, all later ones move up, and the first of the next page is missed.
-        Tests that a complete walk did not meet are gone.
-        """
-        await self._passes(point, point.next_page or 1)
-        if self._run.options.since is None:
-            await self._run.write(self._conclude)
-
-    def _conclude(self, conn: Connection) -> None:
-        state.clear_old_letters(conn, TESTS.name, self._product_id, self._run.started_at)
-        done = state.Point(None, self._run.started_at)
-        state.save_checkpoint(conn, ALL_TESTS, self._product_id, done)
-        if all(key.isdigit() for key in self._rejected):
-            gone = missing(conn, TESTS, self._seen, _TEST.product_id == self._product_id)
-            self._run.remove(conn, TESTS, self._product_id, gone, f"product {self._product_id}")
-
-    async def _passes(self, point: state.Point, start: int) -> None:
-        pages = await self._pages(point, start, stop_early=False)
-        for _ in range(_PASSES - 1):
-            known = len(self._seen)
-            if pages == 1 and start == 1:
-                return
-            pages, start = await self._pages(point, 1, stop_early=False, expected=start + pages - 1), 1
-            if len(self._seen) == known:
-                return
-
-    async def _pages(self, point: state.Point, start: int, *, stop_early: bool, expected: int = 0) -> int:
-        """Read and store pages from `start` until the list ends; how many there were.
-
-        `expected` is how many pages there were before. They are read without those past them, which are read only if
-        the end of the list has changed.
-        """
-        windows = iter(_WINDOWS if not expected else _WINDOWS[-1:])
-        widest = _WINDOWS[-1]
-
-        def width(number: int, _: object) -> int:
-            return 1 if stop_early else max(1, min(next(windows, widest), (expected or 2**31) - number + 1))
-
-        def goes_on(pages: Sequence[Listed | ApiError]) -> bool:
-            is_full = all(isinstance(listed, Listed) and not listed.is_last for listed in pages)
-            is_end = isinstance(pages[-1], Listed) and pages[-1].number == expected
-            return is_full and not (is_end or stop_early) and self._run.options.since is None
-
-        number, previous = start - 1, [0]
-        async with aclosing(read_ahead(self._fetch, start, width, goes_on)) as pages:
-            async for listed in pages:
-                if isinstance(listed, ApiError):
-                    raise listed
-                if not listed.page.count or listed.ids == previous != []:
-                    break
-                number, previous = listed.number, listed.ids
-                tally = await self._store(listed.page, state.Point(number + 1, point.completed_at))
-                self._read += listed.ids
-                self._is_read_to_end = listed.is_last
-                if listed.is_last or self._is_past(listed.page) or (stop_early and not (tally.new or tally.changed)):
-                    break
-                if number == expected and previous == self._end:
-                    break
-        self._end = previous
-        return number - start + 1
-
-    def _is_past(self, page: Page[TestPayload]) -> bool:
-        """Whether every test of the page ended before the moment that the run starts at."""
-        since = self._run.options.since
-        ends = [record.end_at for record in page.records]
-        return since is not None and all(end is not None and end < since for end in ends)
-
-    async def _fetch(self, numbers: Iterable[int]) -> list[Listed | ApiError]:
-        """Several pages at a time; one that cannot be read is an error in its place, and those before it count."""
-        return await at_once(self._page(number) for number in numbers)
-
-    async def _page(self, number: int) -> Listed | ApiError:
-        try:
-            return await read_tests(self._run.api, self._product_id, number)
-        except (ApiUnavailable, BadPayload) as error:
-            return error
-
-    async def _store(self, page: Page[TestPayload], point: state.Point) -> Tally:
-        log_new = point.completed_at is not None
-        tally = await self._run.store(
-            TESTS, self._product_id, page.records, page.rejects, point=point, log_new=log_new
-        )
-        self._seen.update(record.id for record in page.records)
-        self._seen.update(int(reject.key) for reject in page.rejects if reject.key.isdigit())
-        self._rejected.update(reject.key for reject in page.rejects)
-        self._new += tally.new
-        if tally.new or tally.changed:
-            await self._run.on_tests(self._product_id, [record.id for record in page.records])
-        await self._run.tell(TESTS.name, self._name, len(self._seen))
-        return tally
-
-    def _passed_over(self, conn: Connection) -> list[int]:
-        """Known tests that the pages read pass over, where these are in the order of ids.
-
-        Where there are more than a few, the API rather forgets some than that so many were deleted at once.
-        """
-        if not self._read or self._rejected or self._read != sorted(self._read, reverse=True):
-            return []
-        known = state.living_tests_from(conn, self._product_id, 0 if self._is_read_to_end else self._read[-1])
-        found = [key for key in known if key not in self._seen]
-        return found if len(found) <= _FEW else []
-
-    async def _refresh(self, test_ids: list[int], denied: Collection[int]) -> None:
-        """Read tests by id; one that is broken is noted and the rest goes on.
-
-        A test that the API does not know is gone if something else says so as well: `denied` names those that the
-        last run was told so, or that the list passes over. For the others, the page is read that would list them.
-        """
-        found = await at_once(self._get(test_id) for test_id in test_ids)
-        records = [item for item in found if isinstance(item, TestPayload)]
-        rejects = [item for item in found if isinstance(item, Reject)]
-        unknown = [int(item.key) for item in rejects if item.reason == NO_LONGER_KNOWN]
-        gone = [key for key in unknown if key in denied or await self._is_unlisted(key)]
-        rejects = [item for item in rejects if not (item.key.isdigit() and int(item.key) in gone)]
-
-        def remove(conn: Connection) -> None:
-            state.clear_letters(conn, TESTS.name, self._product_id, gone)
-            mark_gone(conn, TESTS, gone, Scope(self._product_id, self._run.started_at), self._run.id)
-
-        if found:
-            await self._run.store(TESTS, self._product_id, records, rejects, log_new=True, also=remove)
-
-    async def _is_unlisted(self, test_id: int) -> bool:
-        """Whether the page of the list on which the test would be shows those around it, and not the test."""
-        known = await self._run.read(lambda conn: state.living_tests_from(conn, self._product_id, test_id))
-        number = (len(known) - 1) // PAGE + 1
-        listed = await self._page(number)
-        if isinstance(listed, ApiError) or listed.page.rejects or listed.ids != sorted(listed.ids, reverse=True):
-            return False
-        is_around = listed.ids[:1] > [test_id] and (listed.is_last or listed.ids[-1] < test_id)
-        return is_around and test_id not in listed.ids
-
-    async def _get(self, test_id: int) -> TestPayload | Reject:
-        try:
-            return await self._run.api.get_test(test_id)
-        except ApiNotFound:
-            return Reject(str(test_id), NO_LONGER_KNOWN, None)
-        except FATAL:
-            raise
-        except ApiError as error:
-            await self._run.api.check(error)
-            return Reject(str(test_id), error.message, None)
+async def _is_broken(run: Run, fetch: Fetch[Any], place: int) -> bool:
+    try:
+        await fetch(place, 1)
+    except BROKEN as error:
+        await run.api.check(error)
+        return True
+    return False

@@ -1,4 +1,4 @@
-"""What the sync remembers: runs, checkpoints, dead letters and the log of changes."""
+"""What the sync remembers: runs, checkpoints, problems and the log of changes."""
 
 from datetime import datetime
 
@@ -16,13 +16,13 @@ ALL_TESTS, ALL_EXECUTIONS = "all tests", "all executions"
 `next_page` of the second is how many executions the copy held then beyond those that the API counts.
 """
 NO_LONGER_KNOWN = "the API no longer knows it"
-"""Why a test is a dead letter that was listed before: it is gone if the next run hears the same."""
+"""Why a test is a problem that was listed before: it is gone if the next run hears the same."""
 LACKS = "the list lacks "
-"""How the reason of a dead letter begins whose list shrank too much to be believed."""
+"""How the reason of a problem begins whose list shrank too much to be believed."""
 
 
 class SyncRun(SQLModel, table=True):
-    """One run of the sync. `status`: running, completed, incomplete (dead letters), failed, interrupted."""
+    """One run of the sync. `status`: running, completed, incomplete (problems), failed, interrupted."""
 
     __tablename__ = "sync_run"
 

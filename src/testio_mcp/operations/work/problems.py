@@ -123,7 +123,7 @@ def list_problems(
 )
 async def retry_problems(app: App, report: Report = silent) -> SyncSummary:
     """Try again to copy the records that could not be copied, in an incremental sync of their products."""
-    products = await app.store.read(state.products_with_letters)
+    products = await app.store.read(state.products_with_problems)
     return await run_sync(app, SyncOptions(product_ids=tuple(products)), report)
 
 
@@ -141,7 +141,7 @@ async def clear_problems(
     problem_ids: Annotated[Ids, DELETED, Field(description="Ids of list_problems; all problems when left out.")] = [],  # noqa: B006
 ) -> Cleared:
     """Forget problems without copying the records; a sync that meets them again lists them again."""
-    cleared = await app.store.write(lambda conn: state.forget_letters(conn, problem_ids))
+    cleared = await app.store.write(lambda conn: state.forget_problems(conn, problem_ids))
     if problem_ids and not cleared:
         raise NotFound("No problem has one of these ids.", "list_problems shows the ids.")
     return Cleared(cleared=cleared)

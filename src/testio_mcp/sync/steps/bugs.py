@@ -7,18 +7,16 @@ import orjson
 from sqlalchemy import Connection, bindparam, select, update
 
 from testio_mcp.api.payloads import BugPayload, parse_bug
-from testio_mcp.api.records import Page, Reject
+from testio_mcp.api.records import Page, ProblemRecord
 from testio_mcp.database.tables import Bug, TestFeature, table_of
 from testio_mcp.database.tables.sync import ACCOUNT
 from testio_mcp.errors import ApiError, ApiUnreachable
 from testio_mcp.rejections import UNRECOGNISED, Match
 from testio_mcp.sync import state
-from testio_mcp.sync.pages import read_bugs
-from testio_mcp.sync.removal import missing
-from testio_mcp.sync.resources import BUGS
-from testio_mcp.sync.rows import rejection_of
+from testio_mcp.sync.rows import BUGS, rejection_of
 from testio_mcp.sync.run import Run
-from testio_mcp.sync.walk import FATAL
+from testio_mcp.sync.walk import FATAL, read_bugs
+from testio_mcp.sync.writer import missing
 
 TESTS_PER_REQUEST = 50
 """How many tests' bugs are asked for at once: few enough for a short address and an answer of a megabyte or so."""
@@ -69,9 +67,9 @@ async def copy_bugs(run: Run, products: Sequence[int]) -> None:
         for _ in range(_WORKERS):
             tasks.create_task(copy.work(batches))
     if copy.refused is not None:
-        await run.store(BUGS, ACCOUNT, (), [Reject("list of bugs", copy.refused.message, None)])
+        await run.store(BUGS, ACCOUNT, (), [ProblemRecord("list of bugs", copy.refused.message, None)])
     elif has_tests and not run.options.product_ids and run.options.since is None:
-        await run.write(lambda conn: state.clear_old_letters(conn, BUGS.name, ACCOUNT, run.started_at))
+        await run.write(lambda conn: state.clear_old_problems(conn, BUGS.name, ACCOUNT, run.started_at))
         await run.store(BUGS, ACCOUNT, (), point=state.Point(None, run.started_at))
 
 
@@ -102,8 +100,8 @@ class _Copy:
     async def _copy(self, tests: dict[int, int]) -> None:
         page, lost = await read_bugs(self._run.api, list(tests))
         bugs = [bug for bug in page.records if bug.test_id in tests]
-        rejects = [*page.rejects, *await self._homeless(page, tests)]
-        unread = {*lost, *_touched(rejects, tests)}
+        problems = [*page.problems, *await self._homeless(page, tests)]
+        unread = {*lost, *_touched(problems, tests)}
         read = [test_id for test_id in tests if test_id not in unread]
         listed = {bug.id for bug in bugs}
 
@@ -115,18 +113,18 @@ class _Copy:
             is_first = not self._log_new
             state.forget_metrics(conn, "bugs", list(tests), self._run.started_at, is_first=is_first)
 
-        unreadable = [Reject(f"test {test_id}", "its bugs cannot be read", None) for test_id in lost]
+        unreadable = [ProblemRecord(f"test {test_id}", "its bugs cannot be read", None) for test_id in lost]
         await self._run.store(
             BUGS,
             ACCOUNT,
             bugs,
-            [*rejects, *unreadable],
+            [*problems, *unreadable],
             log_new=self._log_new,
             tests=tests,
             also=finish,
         )
 
-    async def _homeless(self, page: Page[BugPayload], tests: dict[int, int]) -> list[Reject]:
+    async def _homeless(self, page: Page[BugPayload], tests: dict[int, int]) -> list[ProblemRecord]:
         """The bugs that name no test, or none of the store.
 
         A server that ignores the filter sends bugs of other tests as well; those are asked for on their own.
@@ -134,7 +132,11 @@ class _Copy:
         named = {bug.test_id for bug in page.records if bug.test_id is not None} - tests.keys()
         unknown = named - await self._run.read(lambda conn: state.known_tests(conn, named)) if named else named
         reasons: dict[int | None, str] = {None: "names no test", **dict.fromkeys(unknown, "names an unknown test")}
-        return [Reject(str(bug.id), reasons[bug.test_id], bug.raw) for bug in page.records if bug.test_id in reasons]
+        return [
+            ProblemRecord(str(bug.id), reasons[bug.test_id], bug.raw)
+            for bug in page.records
+            if bug.test_id in reasons
+        ]
 
 
 def _find_features(conn: Connection, bug_ids: list[int]) -> None:
@@ -143,11 +145,11 @@ def _find_features(conn: Connection, bug_ids: list[int]) -> None:
         conn.execute(update(BUGS.table).where(_BUG.id.in_(ids)).values(feature_id=_FEATURE_OF_COPY))
 
 
-def _touched(rejects: Iterable[Reject], tests: dict[int, int]) -> set[int]:
+def _touched(problems: Iterable[ProblemRecord], tests: dict[int, int]) -> set[int]:
     """The tests that miss a bug; all of them, when a broken bug does not say where it belongs."""
     touched = set()
-    for reject in rejects:
-        test = (reject.raw or {}).get("test")
+    for problem in problems:
+        test = (problem.raw or {}).get("test")
         test_id = test.get("id") if isinstance(test, dict) else None
         if not isinstance(test_id, int) or test_id not in tests:
             return set(tests)

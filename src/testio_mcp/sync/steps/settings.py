@@ -7,16 +7,15 @@ from typing import Any
 from sqlalchemy import Connection
 
 from testio_mcp.api.payloads import RejectReasonPayload
-from testio_mcp.api.records import Page, Reject
+from testio_mcp.api.records import Page, ProblemRecord
 from testio_mcp.database.tables.sync import ACCOUNT
 from testio_mcp.errors import ApiError, ApiForbidden, ApiNotFound
 from testio_mcp.rejections import Reason
 from testio_mcp.sync import state
-from testio_mcp.sync.pages import BROKEN, joined
-from testio_mcp.sync.removal import missing
-from testio_mcp.sync.resources import ENVIRONMENTS, TEMPLATES, Resource
+from testio_mcp.sync.rows import ENVIRONMENTS, TEMPLATES, Resource
 from testio_mcp.sync.run import Entity, Run, SyncOptions
-from testio_mcp.sync.walk import FATAL
+from testio_mcp.sync.walk import BROKEN, FATAL, joined
+from testio_mcp.sync.writer import missing
 
 SLOW = timedelta(hours=24)
 """How long lists that hardly ever change are left alone."""
@@ -71,29 +70,29 @@ async def _slow_list(
         page, is_whole = Page([], [], 0), False  # the account has no such list
     except BROKEN as error:
         await run.api.check(error)
-        await run.store(resource, product_id, (), [Reject(f"list of {resource.name}", error.message, None)])
+        await run.store(resource, product_id, (), [ProblemRecord(f"list of {resource.name}", error.message, None)])
         return
     listed = {record.id for record in page.records}
 
     def finish(conn: Connection) -> None:
         doubt = None
-        if is_whole and not page.rejects:
+        if is_whole and not page.problems:
             gone = missing(conn, resource, listed, resource.table.c.product_id == product_id)
             doubt = run.remove(conn, resource, product_id, gone, f"product {product_id}")
-        state.clear_old_letters(conn, resource.name, product_id, run.started_at)
-        if not page.rejects and doubt is None:
+        state.clear_old_problems(conn, resource.name, product_id, run.started_at)
+        if not page.problems and doubt is None:
             state.save_checkpoint(conn, resource.name, product_id, state.Point(None, run.started_at))
 
-    await run.store(resource, product_id, page.records, page.rejects, also=finish)
+    await run.store(resource, product_id, page.records, page.problems, also=finish)
 
 
 async def copy_reasons(run: Run) -> None:
-    """Copy the reasons to reject a bug: they are few, and every rejection is matched against them."""
+    """Copy the reasons to problem a bug: they are few, and every rejection is matched against them."""
     point = await run.read(lambda conn: state.checkpoint(conn, "reasons", ACCOUNT))
     if not reasons_are_due(run.options, point):
         return
     name = "list of reasons"
-    rejects: list[Reject] = []
+    problems: list[ProblemRecord] = []
     page: Page[RejectReasonPayload] | None = None
     try:
         page = await run.api.reject_reasons()
@@ -101,17 +100,19 @@ async def copy_reasons(run: Run) -> None:
         raise
     except ApiError as error:
         await run.api.check(error)
-        rejects = [] if isinstance(error, (ApiNotFound, ApiForbidden)) else [Reject(name, error.message, None)]
+        problems = (
+            [] if isinstance(error, (ApiNotFound, ApiForbidden)) else [ProblemRecord(name, error.message, None)]
+        )
     else:
-        rejects = page.rejects
+        problems = page.problems
 
     def store(conn: Connection) -> None:
         if page is not None:
             listed = [Reason(each.key, each.name, each.default_comment) for each in page.records]
-            state.replace_reasons(conn, listed, is_whole=not rejects)
-        state.save_rejects(conn, "reasons", ACCOUNT, rejects, run.started_at)
-        state.clear_old_letters(conn, "reasons", ACCOUNT, run.started_at)
-        if not rejects:
+            state.replace_reasons(conn, listed, is_whole=not problems)
+        state.save_problems(conn, "reasons", ACCOUNT, problems, run.started_at)
+        state.clear_old_problems(conn, "reasons", ACCOUNT, run.started_at)
+        if not problems:
             state.save_checkpoint(conn, "reasons", ACCOUNT, state.Point(None, run.started_at))
 
     await run.write(store)

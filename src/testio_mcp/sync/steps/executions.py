@@ -9,21 +9,15 @@ import orjson
 from sqlalchemy import Connection, bindparam, exists, select
 
 from testio_mcp.api.payloads import ExecutionPayload, parse_execution
-from testio_mcp.api.records import Page, Reject
+from testio_mcp.api.records import Page, ProblemRecord
 from testio_mcp.database.tables.sync import ACCOUNT, ALL_EXECUTIONS
 from testio_mcp.errors import ApiError, ApiForbidden, ApiNotFound, ApiUnreachable
 from testio_mcp.fields import StoredPayload
 from testio_mcp.sync import state
-from testio_mcp.sync.pages import at_once, read_ahead, read_page
-from testio_mcp.sync.places import Read, still_broken
-from testio_mcp.sync.references import store_references
-from testio_mcp.sync.removal import mark_gone, missing
-from testio_mcp.sync.resources import EXECUTIONS, STORIES
-from testio_mcp.sync.results import execution_record
-from testio_mcp.sync.rows import Scope
+from testio_mcp.sync.rows import EXECUTIONS, STORIES, Scope, execution_record
 from testio_mcp.sync.run import Run
-from testio_mcp.sync.walk import FATAL
-from testio_mcp.sync.writer import Tally
+from testio_mcp.sync.walk import FATAL, Read, at_once, read_ahead, read_page, still_broken
+from testio_mcp.sync.writer import Tally, mark_gone, missing, store_references
 
 EXECUTIONS_PER_PAGE = 100
 EXECUTIONS_AT_ONCE = 500
@@ -70,24 +64,24 @@ async def copy_executions(run: Run, still_open: Sequence[state.OpenExecution]) -
     except (ApiNotFound, ApiForbidden):
         return  # the account has no such list
     except ApiError as error:
-        await run.store(EXECUTIONS, ACCOUNT, (), [Reject(_LIST, error.message, None)])
+        await run.store(EXECUTIONS, ACCOUNT, (), [ProblemRecord(_LIST, error.message, None)])
 
 
 async def _copy(run: Run, still_open: Sequence[state.OpenExecution]) -> None:
-    point, letters = await run.read(
+    point, problems = await run.read(
         lambda conn: (
             state.checkpoint(conn, EXECUTIONS.name, ACCOUNT),
-            state.letters(conn, EXECUTIONS.name, ACCOUNT),
+            state.problem_reasons(conn, EXECUTIONS.name, ACCOUNT),
         )
     )
-    unknown = [key for key in letters if key != _LIST and not key.startswith(state.POSITION)]
+    unknown = [key for key in problems if key != _LIST and not key.startswith(state.POSITION)]
     walk = _Walk(run, point)
     since = None if run.options.full or unknown else point.completed_at
-    if since is None or not await walk.newest(letters) or not await _refresh_known(run, walk, still_open, since):
+    if since is None or not await walk.newest(problems) or not await _refresh_known(run, walk, still_open, since):
         await walk.everything()
 
     def finish(conn: Connection) -> None:
-        state.clear_letters(conn, EXECUTIONS.name, ACCOUNT, [_LIST])
+        state.clear_problems(conn, EXECUTIONS.name, ACCOUNT, [_LIST])
         state.save_checkpoint(conn, EXECUTIONS.name, ACCOUNT, state.Point(None, run.started_at))
 
     await run.write(finish)
@@ -153,10 +147,10 @@ class _Walk:
         self.total: int | None = None
         self.seen: set[int] = set()
 
-    async def newest(self, letters: Iterable[str]) -> bool:
+    async def newest(self, problems: Iterable[str]) -> bool:
         """Read up to the first page that holds nothing new; False when the whole list has to be read again.
 
-        That is where something can be read now at the place of a dead letter.
+        That is where something can be read now at the place of a problem.
         """
         number, is_last = 1, False
         while not is_last:
@@ -165,7 +159,7 @@ class _Walk:
             self.total = page.record_count
             is_last = page.count != EXECUTIONS_PER_PAGE or not (tally.new or tally.changed)
             number += 1
-        places = [key for key in letters if key.startswith(state.POSITION)]
+        places = [key for key in problems if key.startswith(state.POSITION)]
         read = Read((number - 1) * EXECUTIONS_PER_PAGE, self._new, self._rejected)
         return await still_broken(self._run, EXECUTIONS, ACCOUNT, self._run.api.list_executions, places, read)
 
@@ -231,7 +225,7 @@ class _Walk:
         point = place and state.Point(place // EXECUTIONS_PER_PAGE + 1, self._point.completed_at)
         tally = await _store(self._run, page, point or None, is_first=self._point.completed_at is None)
         self._new += tally.new
-        self._rejected.update(reject.key for reject in page.rejects)
+        self._rejected.update(problem.key for problem in page.problems)
         self.seen.update(record.id for record in page.records)
         self.done += page.count
         await self._run.tell(EXECUTIONS.name, "", self.done, page.record_count if place else None)
@@ -239,7 +233,7 @@ class _Walk:
 
     def _conclude(self, conn: Connection, total: int | None) -> None:
         run = self._run
-        state.clear_old_letters(conn, EXECUTIONS.name, ACCOUNT, run.started_at)
+        state.clear_old_problems(conn, EXECUTIONS.name, ACCOUNT, run.started_at)
         if len(self.seen) == total:
             gone = missing(conn, EXECUTIONS, self.seen)
             if run.remove(conn, EXECUTIONS, ACCOUNT, gone, "all executions") is None:
@@ -279,7 +273,7 @@ async def _store(
         EXECUTIONS,
         ACCOUNT,
         [record for record in page.records if record.test_id not in gone],
-        page.rejects,
+        page.problems,
         point=point,
         log_new=not is_first,
         tests=products,
@@ -305,7 +299,7 @@ async def _refresh(run: Run, versions: Sequence[int]) -> bool:
             await _store(run, page)
             seen.update(record.id for record in page.records)
             of_others = [record for record in page.records if record.user_story_version_id not in batch]
-            is_whole = is_whole and not (page.rejects or of_others)
+            is_whole = is_whole and not (page.problems or of_others)
             # A server that ignores the filter would send everything.
             is_last = page.count != EXECUTIONS_PER_PAGE or len(of_others) == len(page.records)
             number += 1

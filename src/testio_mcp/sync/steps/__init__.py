@@ -1,0 +1,1 @@
+"""The steps of a sync, one module per kind of record."""
