@@ -8,11 +8,17 @@ import pytest
 
 from testio_mcp.api.probe import Probe
 from testio_mcp.database.mounts import kind_of
-from testio_mcp.doctor.case import Case, Contents, LastRun, StoreFacts
-from testio_mcp.doctor.findings import Verdict
-from testio_mcp.doctor.machine import judge_file_system, judge_sqlite
-from testio_mcp.doctor.network import check_clock, judge_ca, judge_proxy
-from testio_mcp.doctor.stores import check_drift, check_problems, check_sync
+from testio_mcp.doctor.checks import (
+    check_clock,
+    check_drift,
+    check_problems,
+    check_sync,
+    judge_ca,
+    judge_file_system,
+    judge_proxy,
+    judge_sqlite,
+)
+from testio_mcp.doctor.evidence import Contents, Evidence, LastRun, StoreFacts, Verdict
 from testio_mcp.settings import Settings
 from tests.conftest import SettingsFor
 
@@ -21,13 +27,13 @@ COPIED = Contents(as_of=NOW, last_run=LastRun("completed", NOW, None), problems=
 
 
 @pytest.fixture
-def case(settings_for: SettingsFor) -> Case:
+def evidence(settings_for: SettingsFor) -> Evidence:
     """A sound installation."""
-    return Case(settings_for(), StoreFacts("here", contents=COPIED), Probe("api.example"), now=NOW)
+    return Evidence(settings_for(), StoreFacts("here", contents=COPIED), Probe("api.example"), now=NOW)
 
 
-def _with(case: Case, **changes: object) -> Case:
-    return replace(case, store=StoreFacts("here", contents=replace(COPIED, **changes)))  # type: ignore[arg-type]
+def _with(evidence: Evidence, **changes: object) -> Evidence:
+    return replace(evidence, store=StoreFacts("here", contents=replace(COPIED, **changes)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -90,17 +96,17 @@ def test_file_systems(place: str, kind: str, state: str) -> None:
         ({"last_run": LastRun("running", NOW, None)}, "ok", "2026-01-02 00:00"),
     ],
 )
-def test_age_of_the_copy(case: Case, changes: dict[str, object], state: str, said: str) -> None:
-    verdict = check_sync(_with(case, **changes))
+def test_age_of_the_copy(evidence: Evidence, changes: dict[str, object], state: str, said: str) -> None:
+    verdict = check_sync(_with(evidence, **changes))
     assert verdict.state == state
     assert said in verdict.found
 
 
-def test_problems_and_drift(case: Case) -> None:
-    assert check_problems(case).state == check_drift(case).state == "ok"
-    assert check_problems(_with(case, problems=3)).found.startswith("3 records")
+def test_problems_and_drift(evidence: Evidence) -> None:
+    assert check_problems(evidence).state == check_drift(evidence).state == "ok"
+    assert check_problems(_with(evidence, problems=3)).found.startswith("3 records")
     drift = tuple(("bugs", f"+field {number}\x1b[31m", 10 - number) for number in range(5))
-    verdict = check_drift(_with(case, drift=drift))
+    verdict = check_drift(_with(evidence, drift=drift))
     assert verdict.state == "warn"
     assert verdict.found.endswith("and 2 more")
     assert "\x1b" not in verdict.found
@@ -115,8 +121,8 @@ def test_problems_and_drift(case: Case) -> None:
         (61.0, "warn", "61 s ahead"),
     ],
 )
-def test_clock(case: Case, skew: float | None, state: str, said: str) -> None:
-    verdict = check_clock(replace(case, way=Probe("api.example", skew=skew)))
+def test_clock(evidence: Evidence, skew: float | None, state: str, said: str) -> None:
+    verdict = check_clock(replace(evidence, connection=Probe("api.example", skew=skew)))
     assert verdict.state == state
     assert said in verdict.found
 

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from testio_mcp.database.migrate import HEAD
-from testio_mcp.doctor import case, examination
+from testio_mcp.doctor import evidence, examination
 from tests.conftest import SettingsFor
 from tests.database.filled import fill
 from tests.doctor.conftest import UNREACHABLE, Run
@@ -39,7 +39,7 @@ def test_a_ca_file_that_never_ends(run: Run, tmp_path: Path, monkeypatch: pytest
 
 def test_a_store_that_takes_too_long_to_read(run: Run, sqlite_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(sqlite_file)
-    monkeypatch.setattr(case, "LONGEST_READING", 0.0)
+    monkeypatch.setattr(evidence, "LONGEST_SCAN", 0.0)
     found = checks(run("doctor", "--json"))
     assert {name: found[name]["state"] for name in ("store", "integrity", "schema", "sync")} == {
         "store": "ok",
@@ -53,7 +53,7 @@ def test_a_store_that_takes_too_long_to_read(run: Run, sqlite_file: Path, monkey
 async def test_a_server_whose_tables_are_locked(
     settings_for: SettingsFor, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(case, "LONGEST_READING", 1.0)
+    monkeypatch.setattr(evidence, "LONGEST_SCAN", 1.0)
     settings_for()
     holder = await asyncpg.connect(postgres_url.replace("+asyncpg", ""))
     try:

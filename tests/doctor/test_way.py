@@ -10,8 +10,8 @@ import pytest
 from testio_mcp.api import probe as probing
 from testio_mcp.api.probe import probe
 from testio_mcp.api.resilience import RetryPolicy
+from testio_mcp.doctor.evidence import Diagnosis, Finding
 from testio_mcp.doctor.examination import examine
-from testio_mcp.doctor.findings import Diagnosis, Finding
 from testio_sandbox import Fault, World, serve_sandbox
 from tests.conftest import SettingsFor
 from tests.support.certificates import DAY, NOW, make_certificate

@@ -3,32 +3,33 @@
 from collections.abc import Callable
 from functools import partial
 
-from testio_mcp.doctor.case import Case, gather
-from testio_mcp.doctor.findings import Diagnosis, Finding, Verdict, fail, skip
-from testio_mcp.doctor.machine import (
+from testio_mcp.doctor.checks import (
+    check_api,
+    check_backups,
+    check_ca,
+    check_clock,
+    check_derived,
     check_disk,
+    check_drift,
     check_file_system,
+    check_integrity,
     check_modes,
+    check_problems,
+    check_proxy,
     check_python,
+    check_schema,
     check_settings,
     check_sqlite,
-)
-from testio_mcp.doctor.network import check_api, check_ca, check_clock, check_proxy, check_token
-from testio_mcp.doctor.stores import (
-    check_backups,
-    check_derived,
-    check_drift,
-    check_integrity,
-    check_problems,
-    check_schema,
     check_store,
     check_sync,
+    check_token,
 )
+from testio_mcp.doctor.evidence import Diagnosis, Evidence, Finding, Verdict, collect_evidence, fail, skip
 from testio_mcp.errors import TestioError
 from testio_mcp.settings import Settings, load_settings
 from testio_mcp.timeouts import run_with_timeout
 
-Check = Callable[[Case], Verdict]
+Check = Callable[[Evidence], Verdict]
 WITHOUT_SETTINGS: tuple[tuple[str, Callable[[], Verdict]], ...] = (("python", check_python), ("sqlite", check_sqlite))
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("configuration", check_settings),
@@ -61,21 +62,23 @@ async def examine(*, deep: object = False, **overrides: object) -> Diagnosis:
     try:
         settings = await run_with_timeout(LONGEST_CHECK, partial(load_settings, **overrides))
     except (TestioError, OSError) as error:  # a time-out is one of the latter
-        verdicts.append(("settings", _failed(error, "Make the file of settings readable for this user.")))
+        verdicts.append(("settings", _fail_by_error(error, "Make the file of settings readable for this user.")))
         verdicts += [(name, skip("needs the settings")) for name, _ in CHECKS]
-        return _diagnosis(verdicts, ())
-    case = await gather(settings, deep=bool(deep))
-    return _diagnosis(verdicts + [(name, await _made(check, case)) for name, check in CHECKS], _secrets(settings))
+        return _build_diagnosis(verdicts, ())
+    evidence = await collect_evidence(settings, deep=bool(deep))
+    return _build_diagnosis(
+        verdicts + [(name, await _run_check(check, evidence)) for name, check in CHECKS], _secrets(settings)
+    )
 
 
-async def _made(check: Check, case: Case) -> Verdict:
+async def _run_check(check: Check, evidence: Evidence) -> Verdict:
     try:
-        return await run_with_timeout(LONGEST_CHECK, partial(check, case))
+        return await run_with_timeout(LONGEST_CHECK, partial(check, evidence))
     except (TestioError, OSError) as error:
-        return _failed(error, "Let this user read it, or set TESTIO_DB_PATH to another place.")
+        return _fail_by_error(error, "Let this user read it, or set TESTIO_DB_PATH to another place.")
 
 
-def _failed(error: TestioError | OSError, otherwise: str) -> Verdict:
+def _fail_by_error(error: TestioError | OSError, otherwise: str) -> Verdict:
     if isinstance(error, TestioError):
         return fail(error.message, error.next_step)
     if isinstance(error, TimeoutError):
@@ -89,7 +92,7 @@ def _secrets(settings: Settings) -> tuple[str, ...]:
     return tuple(value for value in values if len(value) >= _SHORTEST_SECRET)
 
 
-def _diagnosis(verdicts: list[tuple[str, Verdict]], secrets: tuple[str, ...]) -> Diagnosis:
+def _build_diagnosis(verdicts: list[tuple[str, Verdict]], secrets: tuple[str, ...]) -> Diagnosis:
     def hidden(text: str | None) -> str | None:
         for secret in secrets:
             text = text and text.replace(secret, "***")

@@ -15,7 +15,7 @@ from testio_mcp.surfaces.cli.terminal import show, talk
 
 if TYPE_CHECKING:
     from testio_mcp.database.restore import Restored
-    from testio_mcp.doctor.findings import Diagnosis, Finding
+    from testio_mcp.doctor.evidence import Diagnosis, Finding
 
 _STYLES = {"ok": "green", "skip": "dim", "warn": "yellow", "fail": "bold red"}
 _LINES_AROUND = 4
