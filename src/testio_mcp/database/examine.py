@@ -58,8 +58,11 @@ def reading(db_path: Path, *, at_rest: bool = False) -> Iterator[Connection]:
 
 
 def _tidy(db_path: Path) -> None:
-    """Have SQLite remove the empty files beside a store that nobody else has open: a reader may only make them."""
-    with suppress(sqlite3.Error), closing(sqlite3.connect(db_path)) as connection:
+    """Have SQLite remove the empty files beside a store that nobody else has open: a reader may only make them.
+
+    On a damaged file even the text of SQLite's error may be none that Python can decode.
+    """
+    with suppress(sqlite3.Error, UnicodeDecodeError), closing(sqlite3.connect(db_path)) as connection:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
 
 
