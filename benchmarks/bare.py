@@ -4,7 +4,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AsyncExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 
 from benchmarks.cases import Case
 from testio_mcp.app import App
+from testio_mcp.database.cache import PersistentCache
 from testio_mcp.database.engine import create_sqlite_reader
 from testio_mcp.settings import load_settings
 
@@ -34,28 +35,19 @@ def hurried(db: Any, seconds: float) -> Iterator[None]:
 
 
 class Recorder:
-    """Stands in for an app and its store: runs reads at once and keeps the statements that reach SQLite.
+    """Stands in for a store: runs reads at once and keeps the statements that reach SQLite.
 
     With `patience` a read ends after so many seconds, and what it would have asked next is not known.
     """
 
     def __init__(self, path: Path, patience: float = 3600.0) -> None:
-        self.settings = load_settings(db_path=path, database_url=None, refresh_after_minutes=0)
+        settings = load_settings(db_path=path, database_url=None, refresh_after_minutes=0)
         self.place = str(path)
-        self.refreshes = False
-        self.count_sessions = None
+        self._app = App(settings, cast(PersistentCache, self), AsyncExitStack())
         self._statements: list[str] = []
         self._patience = patience
         self._engine = create_sqlite_reader(path, 1)
         event.listen(self._engine, "connect", lambda db, _: db.set_trace_callback(self._note))
-
-    @property
-    def store(self) -> "Recorder":
-        """The store; its copy counts as fresh."""
-        return self
-
-    def flight(self, name: str) -> None:
-        """No background task is ever under way."""
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run the read."""
@@ -66,7 +58,7 @@ class Recorder:
         """The statements that a call sends, with their values in them."""
         self._statements = []
         with suppress(sqlite3.OperationalError, OperationalError):
-            await case.definition.run(cast(App, self), case.arguments)
+            await case.definition.run(self._app, case.arguments)
         return self._statements
 
     def close(self) -> None:
