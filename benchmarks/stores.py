@@ -15,7 +15,7 @@ from benchmarks.machine import talk
 from benchmarks.multiplied import multiply
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.database.migrate import HEAD, MIGRATIONS
-from testio_mcp.database.search import tidy
+from testio_mcp.database.search import merge_search_index
 
 _EDITION = 4
 _MIDDLE = 40_000
@@ -48,7 +48,7 @@ def _key() -> str:
 async def _settle(path: Path) -> None:
     """Do what a sync ends with, and leave one file behind that nothing waits to be written to."""
     async with PersistentCache(path) as store:
-        while await store.write(tidy):
+        while await store.write(merge_search_index):
             pass
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -35,7 +35,7 @@ def bug_payload(world: Account, bug: BugFacts) -> Payload:
         comments=_comments(world, bug, status, dice, style),
         devices=[dice.pick(DEVICES) for _ in range(1 if dice.chance(75) else 2)],
         reproductions=[],
-        **_places(world, bug),
+        **_feature_fields(world, bug),
         test={"id": bug.test.id, "title": world.test_title(bug.test)},
         test_case=None,
         test_environment=next(iter(product.environments.values()), None),
@@ -87,7 +87,7 @@ def _own_text(world: Account, bug: BugFacts, dice: Dice) -> Payload:
     }
 
 
-def _places(world: Account, bug: BugFacts) -> Payload:
+def _feature_fields(world: Account, bug: BugFacts) -> Payload:
     """Where the bug is: the product's feature, the test's copy of it, and the old name for it.
 
     With quirks one in four bugs names only one of the three.

@@ -163,7 +163,7 @@ class Faults:
         """The rules that hit this request, which is counted as one of theirs."""
         return [rule for rule in self._rules if rule.meets(method, path, query) and rule.spend(self._seed)]
 
-    def shown(self) -> list[dict[str, Any]]:
+    def to_dicts(self) -> list[dict[str, Any]]:
         """The rules as plain data, with how often each has hit."""
         return [asdict(rule) for rule in self._rules]
 
@@ -217,7 +217,7 @@ def _gone(payload: Any, rule: Fault) -> Changed:
     return None, kept
 
 
-def _places(node: Any, steps: list[str], record_id: int | None) -> Iterator[dict[str, Any]]:
+def _find_holders(node: Any, steps: list[str], record_id: int | None) -> Iterator[dict[str, Any]]:
     """The objects that hold a field, of one record only: that is an item of the first list on the way."""
     if not steps:
         if isinstance(node, dict):
@@ -225,9 +225,9 @@ def _places(node: Any, steps: list[str], record_id: int | None) -> Iterator[dict
     elif steps[0] == "*":
         for item in node if isinstance(node, list) else ():
             if record_id is None or _is(item, record_id) or "id" not in item:
-                yield from _places(item, steps[1:], None)
+                yield from _find_holders(item, steps[1:], None)
     elif isinstance(node, dict) and steps[0] in node:
-        yield from _places(node[steps[0]], steps[1:], record_id)
+        yield from _find_holders(node[steps[0]], steps[1:], record_id)
 
 
 def _rename(holder: dict[str, Any], name: str, rule: Fault) -> None:
@@ -250,7 +250,7 @@ def _retype(holder: dict[str, Any], name: str, rule: Fault) -> None:
 def _on_field(change: Callable[[dict[str, Any], str, Fault], None]) -> Callable[[Any, Fault], Changed]:
     def changed(payload: Any, rule: Fault) -> Changed:
         *steps, name = rule.field.split(".")
-        for holder in _places(payload, steps, rule.record_id):
+        for holder in _find_holders(payload, steps, rule.record_id):
             if name in holder:
                 change(holder, name, rule)
         return None, payload
@@ -407,7 +407,9 @@ class FaultLayer:
             await instead[0](wire, instead[1])
             return
         largest = min((rule.size for rule in hits if rule.kind == "capped"), default=None)
-        reply = await self._held(wire, staging=any(rule.kind == "staging" for rule in hits), largest=largest)
+        reply = await self._read_whole_reply(
+            wire, staging=any(rule.kind == "staging" for rule in hits), largest=largest
+        )
         for rule in hits:
             if change := PAYLOAD_FAULTS.get(rule.kind):
                 _rewrite(reply, rule, change)
@@ -416,7 +418,7 @@ class FaultLayer:
         else:
             await wire.whole(reply)
 
-    async def _held(self, wire: Wire, *, staging: bool, largest: int | None) -> Reply:
+    async def _read_whole_reply(self, wire: Wire, *, staging: bool, largest: int | None) -> Reply:
         """What the API itself answers, all in one piece."""
         reply = Reply()
 

@@ -84,7 +84,7 @@ def live_tests(tests: int) -> tuple[Live, ...]:
     return tuple(live for live in LIVE if live in kept)
 
 
-def moment(when: datetime) -> int:
+def to_seconds(when: datetime) -> int:
     """Seconds since 1970; a time without a zone is UTC."""
     return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())
 

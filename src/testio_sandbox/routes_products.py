@@ -74,7 +74,7 @@ def create_feature(call: Call) -> Answer:
         invalid("section_ids must be sections of the product")
     feature = new_feature(call, body, tuple(sections))
     call.world.hold_feature(feature, state.id)
-    return Answer({"feature": _shown(call, state, feature.id)}, 201)
+    return Answer({"feature": _feature_payload(call, state, feature.id)}, 201)
 
 
 def new_feature(call: Call, body: Payload, sections: tuple[int, ...]) -> Feature:
@@ -104,7 +104,7 @@ def copy_features(call: Call) -> Answer:
     return Answer({"features": call.world.features(target.id, objects=call.objects)})
 
 
-def _shown(call: Call, state: ProductState, feature_id: int) -> Payload:
+def _feature_payload(call: Call, state: ProductState, feature_id: int) -> Payload:
     features = call.world.features(state.id, objects=True)
     return next(feature for feature in features if feature["id"] == feature_id)
 
@@ -268,7 +268,7 @@ def _make(call: Call, kind: str, **fields: object) -> Payload:
     return record
 
 
-def _made(call: Call, kind: str, record_id: Any) -> Payload:
+def _find_created(call: Call, kind: str, record_id: Any) -> Payload:
     records = call.world.made.get(kind, {})
     if not among(record_id, records):
         raise Refused(404, f"{kind.replace('_', ' ').capitalize()} not found")
@@ -311,7 +311,9 @@ def create_test_case_test(call: Call) -> Answer:
     if not isinstance(body, dict):
         raise Refused(400, "test_case_test must be an object")
     require(body, test_cases=list, test_environment=dict)
-    cases = [_made(call, "test_case", case.get("id")) for case in body["test_cases"] if isinstance(case, dict)]
+    cases = [
+        _find_created(call, "test_case", case.get("id")) for case in body["test_cases"] if isinstance(case, dict)
+    ]
     start = (call.world.clock // HOUR + 1) * HOUR
     facts = TestFacts(
         number=call.world.next_test,
@@ -366,19 +368,19 @@ def create_connection(call: Call) -> Answer:
 
 def get_connection(call: Call) -> Answer:
     """One connection."""
-    return Answer({"connection": _made(call, "connection", call.ids["cid"])})
+    return Answer({"connection": _find_created(call, "connection", call.ids["cid"])})
 
 
 def update_connection(call: Call) -> Answer:
     """Changed fields of a connection."""
-    connection, body = _made(call, "connection", call.ids["cid"]), call.body.get("connection", call.body)
+    connection, body = _find_created(call, "connection", call.ids["cid"]), call.body.get("connection", call.body)
     connection.update(only(body, _CONNECTION))
     return Answer({"connection": connection})
 
 
 def delete_connection(call: Call) -> Answer:
     """The connection that was."""
-    connection = _made(call, "connection", call.ids["cid"])
+    connection = _find_created(call, "connection", call.ids["cid"])
     del call.world.made["connection"][connection["id"]]
     return Answer({"connection": connection})
 
@@ -404,7 +406,7 @@ def upload_url(call: Call) -> Answer:
 
 def finalize_binary_app(call: Call) -> Answer:
     """An app that was posted to its upload address."""
-    app = _made(call, "binary_app", call.ids["aid"])
+    app = _find_created(call, "binary_app", call.ids["aid"])
     body = call.body.get("binary_app", call.body)
     if not isinstance(body, dict):
         raise Refused(400, "binary_app must be an object")

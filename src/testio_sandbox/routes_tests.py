@@ -8,7 +8,7 @@ from typing import Any
 
 from .call import Answer, Call, Refused, among, invalid, one_of, only, require
 from .catalog import DURATIONS, EXPORT_STATUSES, IMMUTABLE_TEST_STATUSES, REPORT_LANGUAGES, Payload
-from .plan import EXECUTION, EXECUTIONS_EACH, HOUR, NEVER, STORY_VERSION, VERSIONS_EACH, Phases, TestFacts, moment
+from .plan import EXECUTION, EXECUTIONS_EACH, HOUR, NEVER, STORY_VERSION, VERSIONS_EACH, Phases, TestFacts, to_seconds
 from .routes_products import new_feature
 from .state import ProductState, surviving
 from .test_payloads import execution_payload, living_runs, runs_of
@@ -34,10 +34,10 @@ def list_tests(call: Call) -> Answer:
 
 def get_test(call: Call) -> Answer:
     """One test with its metrics."""
-    return _shown(call, call.ids["tid"])
+    return _answer_test(call, call.ids["tid"])
 
 
-def _shown(call: Call, test_id: int, status: int = 200) -> Answer:
+def _answer_test(call: Call, test_id: int, status: int = 200) -> Answer:
     return Answer({"exploratory_test": call.world.test(test_id, objects=call.objects)}, status)
 
 
@@ -65,7 +65,7 @@ def create_test(call: Call) -> Answer:
     call.world.update_test(facts.id, **_fields(call, state, body))
     if body.get("auto_launch") is True:
         call.world.launch_test(facts.id)
-    return _shown(call, facts.id, 201)
+    return _answer_test(call, facts.id, 201)
 
 
 def update_test(call: Call) -> Answer:
@@ -85,7 +85,7 @@ def update_test(call: Call) -> Answer:
     phases = facts.phases._replace(start=start, end=start + length)
     call.world.keep_test(facts._replace(testing_type=testing_type, phases=phases, features=features))
     call.world.update_test(facts.id, **_fields(call, state, body))
-    return _shown(call, facts.id)
+    return _answer_test(call, facts.id)
 
 
 def launch_test(call: Call) -> Answer:
@@ -94,7 +94,7 @@ def launch_test(call: Call) -> Answer:
     if (status := call.world.test_status(facts)) != "initialized":
         invalid(f"a test that is {status} cannot be launched")
     call.world.launch_test(facts.id)
-    return _shown(call, facts.id)
+    return _answer_test(call, facts.id)
 
 
 def duplicate_test(call: Call) -> Answer:
@@ -108,7 +108,7 @@ def duplicate_test(call: Call) -> Answer:
     world.keep_test(copy)
     kept = only(original, ("title", "test_title", *_TEXTS, "goal_text", "instructions_text", "test_environment"))
     world.update_test(copy.id, **kept)
-    return _shown(call, copy.id)
+    return _answer_test(call, copy.id)
 
 
 def create_template(call: Call) -> Answer:
@@ -187,7 +187,7 @@ def _start(body: Payload) -> int | None:
     if not (text := body.get("start_at")):
         return None
     try:
-        return moment(datetime.fromisoformat(text))
+        return to_seconds(datetime.fromisoformat(text))
     except (TypeError, ValueError):
         invalid("start_at is invalid")
 
@@ -296,7 +296,7 @@ def _tests(call: Call) -> Iterator[TestFacts]:
     products, tests = call.numbers("filter_product_ids"), call.numbers("filter_test_cycle_ids")
     sections = call.numbers("filter_section_ids")
     if tests is not None:
-        found: Iterator[TestFacts] = (facts for test_id in tests if (facts := _known(call, test_id)))
+        found: Iterator[TestFacts] = (facts for test_id in tests if (facts := _find_test(call, test_id)))
     else:
         kept = [pid for pid in world.product_ids if products is None or pid in products]
         found = (world.facts(number) for pid in kept for number in world.numbers_of(pid))
@@ -307,7 +307,7 @@ def _tests(call: Call) -> Iterator[TestFacts]:
             yield facts
 
 
-def _known(call: Call, test_id: int) -> TestFacts | None:
+def _find_test(call: Call, test_id: int) -> TestFacts | None:
     try:
         return call.world.test_facts(test_id)
     except KeyError:

@@ -202,7 +202,7 @@ class _Switches:
                 self._faults.add(parse_fault(body))
             except ValueError as wrong:
                 raise Refused(422, str(wrong)) from wrong
-        return _json({"faults": self._faults.shown()}, 201 if request.method == "POST" else 200)
+        return _json({"faults": self._faults.to_dicts()}, 201 if request.method == "POST" else 200)
 
     async def _log(self, request: Request) -> Response:
         if request.method == "DELETE":

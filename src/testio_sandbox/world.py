@@ -8,7 +8,7 @@ from typing import Any
 
 from .bug_payloads import bug_payload, rejection
 from .catalog import REJECT_REASONS, Payload
-from .plan import BUG, DAY, HOUR, NEVER, PRODUCT, TEST, BugFacts, Phases, Plan, TestFacts, moment, stamp
+from .plan import BUG, DAY, HOUR, NEVER, PRODUCT, TEST, BugFacts, Phases, Plan, TestFacts, stamp, to_seconds
 from .state import Feature, ProductState, product_state, surviving
 from .test_payloads import list_entry, single, wording
 from .texts import DOMAINS, load_pools
@@ -43,7 +43,7 @@ class Account:
     ) -> None:
         self.seed, self.quirks = seed, quirks
         self.tells_reasons = seed % 5 == 4 if tells_reasons is None else tells_reasons
-        self.clock = moment(now or datetime.now(UTC))
+        self.clock = to_seconds(now or datetime.now(UTC))
         self.pools = load_pools(seed)
         self.plan = Plan(seed, products, tests_per_product, bugs_per_test, self.clock)
         self.reject_reasons: list[Payload] = list(REJECT_REASONS)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from testio_mcp.database import migrate
 from testio_mcp.database.cache import PersistentCache
 from testio_mcp.database.dialect import upsert
-from testio_mcp.database.search import KINDS, index_rows, index_table, slice_code, tidy
+from testio_mcp.database.search import KINDS, index_rows, index_table, merge_search_index, slice_code
 from testio_mcp.database.search_query import read_query
 from testio_mcp.database.search_read import Among, find, find_ids
 from testio_mcp.database.tables import Bug, Product, Test, table_of
@@ -80,7 +80,7 @@ async def test_writing_again_and_again_leaves_few_pieces(store: PersistentCache)
     for number in range(1, 11):
         await store.write(lambda conn, number=number: _store_bugs(conn, [_bug(number, f"kiwi {number}")]))  # type: ignore[misc]
     before = await store.read(pieces)
-    while await store.write(tidy):
+    while await store.write(merge_search_index):
         pass
 
     assert await store.read(pieces) == min(before, 1)

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from testio_mcp.errors import BadInput
 from testio_mcp.reports.links import Link
 from testio_mcp.reports.model import Chart, Column, Definition, Report, Series, Table
-from testio_mcp.reports.words import moment, number, zone_of
+from testio_mcp.reports.words import format_time, number, zone_of
 from testio_mcp.reports.writers import FORMATS, format_of, write
 from testio_mcp.texts import visible
 from tests.reports.sample import FORMULAS, HOSTILE, sample
@@ -205,7 +205,7 @@ def test_zone_that_the_machine_does_not_know_is_utc() -> None:
     period = REPORT.period.model_copy(update={"time_zone": "Mars/Olympus_Mons"})
     report = REPORT.model_copy(update={"period": period, "generated_at": datetime(2026, 10, 5, 6, 30)})  # noqa: DTZ001
     assert zone_of(report).name == "UTC"
-    assert moment(report.generated_at, zone_of(report)) == "5 Oct 2026, 06:30 UTC"
+    assert format_time(report.generated_at, zone_of(report)) == "5 Oct 2026, 06:30 UTC"
     assert all(write(report, kind) for kind in FORMATS)
 
 

@@ -32,7 +32,7 @@ class CopiedAccount(Account):
 
     async def sync(self, **options: Any) -> SyncSummary:
         """Run the sync, or bring back what it left in the store."""
-        if await self.rows("sync_run") or self.sandbox.faults.shown():
+        if await self.rows("sync_run") or self.sandbox.faults.to_dicts():
             return await super().sync(**options)
         wanted = sorted((name, sorted(value) if name == "only" else value) for name, value in options.items())
         key = repr((self.store.connection is None, self.app.settings.time_zone, _identity(self.world), wanted))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testio_mcp.surfaces.mcp.clean import FIELD_CHARACTERS, clean, cleaned, shown
+from testio_mcp.surfaces.mcp.clean import FIELD_CHARACTERS, clean, cleaned, shorten
 from tests.surfaces.payloads import PAYLOADS, faults_of
 
 _PIECES = (
@@ -90,16 +90,16 @@ def test_every_format_character_goes() -> None:
 
 
 def test_long_texts_say_how_much_is_missing() -> None:
-    text = shown("x" * 10_000)
+    text = shorten("x" * 10_000)
     assert text.startswith("x" * FIELD_CHARACTERS + "… (6000 more characters;")
     assert clean(text) == text
-    assert shown("x" * FIELD_CHARACTERS) == "x" * FIELD_CHARACTERS
+    assert shorten("x" * FIELD_CHARACTERS) == "x" * FIELD_CHARACTERS
 
 
 def test_cutting_leaves_nothing_hidden() -> None:
     family = "👩\u200d👩\u200d👧"
     for most in range(1, 12):
-        assert faults_of(shown(family * 4, most)) == []
+        assert faults_of(shorten(family * 4, most)) == []
 
 
 def test_names_of_fields_are_cleaned_too() -> None:

@@ -17,7 +17,7 @@ from testio_mcp.api.transport import (
     failure,
     open_connections,
     proxy_of,
-    sent,
+    send_request,
     timeouts,
     tls_context,
     tls_error,
@@ -134,7 +134,7 @@ async def _ask(settings: Settings, label: RequestLabel, clock: Clock) -> float |
         request = httpx2.Request("GET", address, headers=HEADERS, extensions=timeouts(PROBE_POLICY))
         async with asyncio.timeout(PROBE_POLICY.total), open_connections(settings) as connections:
             before = clock.now()
-            async with sent(connections, request) as response:
+            async with send_request(connections, request) as response:
                 after = clock.now()
                 _refuse_strange(label, response)
                 return _skew(response.headers.get("date", ""), before, after)

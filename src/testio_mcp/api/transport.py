@@ -205,7 +205,9 @@ def timeouts(policy: RetryPolicy) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def sent(connections: httpx2.AsyncHTTPTransport, request: httpx2.Request) -> AsyncIterator[httpx2.Response]:
+async def send_request(
+    connections: httpx2.AsyncHTTPTransport, request: httpx2.Request
+) -> AsyncIterator[httpx2.Response]:
     """The response to a request, its body yet to be read."""
     response = await connections.handle_async_request(request)
     try:
@@ -284,7 +286,7 @@ class Transport:
     async def _send(self, request: Request, label: RequestLabel) -> bytes:
         if self._connections is None:
             raise RuntimeError("CustomerApi must be opened with `async with`")
-        async with sent(self._connections, self._signed(request)) as response:
+        async with send_request(self._connections, self._signed(request)) as response:
             status = response.status_code
             if status in _WITH_REASON or (request.json is not None and status in _REFUSALS):
                 body = await self._body(response, label)

@@ -54,10 +54,10 @@ def reading(db_path: Path, *, at_rest: bool = False) -> Iterator[Connection]:
     finally:
         engine.dispose()
         if log.exists() and not has_log:
-            _tidy(db_path)
+            _remove_empty_files(db_path)
 
 
-def _tidy(db_path: Path) -> None:
+def _remove_empty_files(db_path: Path) -> None:
     """Have SQLite remove the empty files beside a store that nobody else has open: a reader may only make them.
 
     On a damaged file even the text of SQLite's error may be none that Python can decode.

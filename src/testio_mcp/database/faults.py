@@ -96,7 +96,7 @@ _FILE = {
 
 
 def _classify(error: BaseException, place: str) -> StoreError | None:
-    found = _known(error)
+    found = _classify_by_code(error)
     if found is None:
         return None
     kind, message, next_step = found
@@ -105,7 +105,7 @@ def _classify(error: BaseException, place: str) -> StoreError | None:
     return kind(message.format(place=place, trouble=trouble), next_step)
 
 
-def _known(error: BaseException) -> tuple[type[StoreError], str, str] | None:
+def _classify_by_code(error: BaseException) -> tuple[type[StoreError], str, str] | None:
     if isinstance(error, OSError):
         # Only a failure on a file names one; the others are failures to reach a server.
         return _FILE.get(error.errno or 0, _FULL) if error.filename else _SERVER

@@ -154,7 +154,7 @@ def _holds_files_of(db_path: Path, aside: Path) -> bool:
     return not names or any(name.startswith(db_path.name) for name in names)
 
 
-def _tidy(db_path: Path) -> tuple[Path, ...]:
+def _remove_old_asides(db_path: Path) -> tuple[Path, ...]:
     """Remove all but the newest files put aside, and return which; for a store that was restored from a backup."""
     old = list_aside(db_path)[KEEP_ASIDE:]
     for path in old:
@@ -179,7 +179,7 @@ def restore(db_path: Path, name: str | None = None) -> Restored:
                 f"There is no sound backup of this store in {place}.",
                 "'testio-mcp db verify' says why; 'testio-mcp doctor --repair' starts a damaged store afresh.",
             )
-        return _done(db_path, backup, unusable)
+        return _replace_store(db_path, backup, unusable)
 
 
 def repair(db_path: Path) -> Restored | None:
@@ -190,14 +190,14 @@ def repair(db_path: Path) -> Restored | None:
     with without_syncs(db_path):
         if not db_path.exists() or not _is_damaged(db_path):
             return None
-        return _done(db_path, *newest_sound_backup(db_path))
+        return _replace_store(db_path, *newest_sound_backup(db_path))
 
 
-def _done(db_path: Path, backup: Path | None, unusable: dict[Path, str]) -> Restored:
+def _replace_store(db_path: Path, backup: Path | None, unusable: dict[Path, str]) -> Restored:
     with without_readers(db_path):
         aside = _replace(db_path, backup)
     # After a fresh start, what was put aside may be the only copy of the data.
-    removed = _tidy(db_path) if backup is not None else ()
+    removed = _remove_old_asides(db_path) if backup is not None else ()
     return Restored(backup, aside, tuple(unusable), tuple(unusable.values()), removed)
 
 

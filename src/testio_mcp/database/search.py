@@ -344,7 +344,7 @@ def remove_documents(conn: Connection, kind: Kind, ids: Sequence[int]) -> None:
         conn.execute(_delete(conn.dialect.name, kind), {"ids": list(ids)})
 
 
-def tidy(conn: Connection) -> bool:
+def merge_search_index(conn: Connection) -> bool:
     """Merge some of the pieces that writing leaves of the indexes, and say whether there is more to merge.
 
     FTS5 looks a word up in every piece; merged, a word in many slices is found in a fifth of the time. PostgreSQL's

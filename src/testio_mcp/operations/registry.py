@@ -188,17 +188,17 @@ class Operation:
     async def _run(self, app: App, values: dict[str, Any], report: Report, fit: Fit = unlimited) -> BaseModel:
         """The answer from the store; what is not there may be newer than the copy, which is refreshed for it."""
         try:
-            return await self._asked(app, dict(values), report, fit)
+            return await self._run_checked(app, dict(values), report, fit)
         except NotFound as error:
             note = await app.refresh(self.needs, RETRY_AFTER) if self.needs else ""
             if note is None:
-                return await self._asked(app, dict(values), report, fit)
+                return await self._run_checked(app, dict(values), report, fit)
             if note and app.is_refreshing:
                 later = f"{error.next_step} A refresh is under way: ask again in a moment."
                 raise NotFound(error.message, later) from None
             raise
 
-    async def _asked(self, app: App, values: dict[str, Any], report: Report, fit: Fit) -> BaseModel:
+    async def _run_checked(self, app: App, values: dict[str, Any], report: Report, fit: Fit) -> BaseModel:
         await self._refuse_unknown_words(app, values)
         if self.item is not None and "fields" not in inspect.signature(self.function).parameters:
             values = {name: value for name, value in values.items() if name != "fields"}

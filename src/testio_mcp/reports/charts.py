@@ -100,7 +100,7 @@ def draw(chart: Chart, name: str) -> Drawing:
     svg = Markup(
         '<svg class="chart" viewBox="0 0 {w} {h}" role="img" aria-labelledby="{name}-t {name}-d">'
         '<title id="{name}-t">{title}</title><desc id="{name}-d">{told}</desc>{body}</svg>'
-    ).format(w=width, h=round(height), name=name, title=chart.title, told=_told(chart), body=body)
+    ).format(w=width, h=round(height), name=name, title=chart.title, told=_describe_values(chart), body=body)
     keys = [(series.name, _key(chart, at)) for at, series in enumerate(chart.series)]
     return Drawing(svg, keys if len(keys) > 1 else [], is_wide)
 
@@ -126,7 +126,7 @@ def _has_total(chart: Chart, at: int) -> bool:
     return chart.unit != "share" and any(series.values[at] is not None for series in chart.series)
 
 
-def _told(chart: Chart) -> str:
+def _describe_values(chart: Chart) -> str:
     """All values in words."""
     return "; ".join(
         f"{series.name}: "

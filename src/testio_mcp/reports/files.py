@@ -38,7 +38,7 @@ def save(content: bytes, name: str, directory: Path, *, allow_folders: bool = Fa
         target = folder / parts[-1]
         _stays(target, root, name)
         if target.is_dir():
-            raise BadInput(f"{_shown(name)} is a directory.", _STEP)
+            raise BadInput(f"{_display_name(name)} is a directory.", _STEP)
         _replace(target, content)
     return target
 
@@ -54,12 +54,12 @@ def name_below(name: str, directory: Path) -> str:
     except (OSError, RuntimeError, ValueError):  # a circle of links, or a name that no file can have
         path = root = directory
     if path == root or not path.is_relative_to(root):
-        message = f"{_shown(name)} leads out of the export directory, {directory}."
+        message = f"{_display_name(name)} leads out of the export directory, {directory}."
         raise BadInput(message, "Give a name below it, or set TESTIO_EXPORT_DIR to another directory.")
     return path.relative_to(root).as_posix()
 
 
-def _shown(name: str) -> str:
+def _display_name(name: str) -> str:
     return ascii(name[:80])
 
 
@@ -67,10 +67,10 @@ def _parts(name: str, *, allow_folders: bool) -> list[str]:
     """The folders and the file that a name means."""
     parts = name.split("/")
     if len(parts) > 1 and not allow_folders:
-        raise BadInput(f"{_shown(name)} is not only a name.", f"{_STEP} It goes to the export directory.")
+        raise BadInput(f"{_display_name(name)} is not only a name.", f"{_STEP} It goes to the export directory.")
     for part in parts:
         if why := _wrong(part):
-            raise BadInput(f"{_shown(name)} cannot be a file name: {why}.", _STEP)
+            raise BadInput(f"{_display_name(name)} cannot be a file name: {why}.", _STEP)
     return parts
 
 
@@ -92,7 +92,9 @@ def _wrong(part: str) -> str | None:
 def _stays(path: Path, root: Path, name: str) -> None:
     """Refuse a link that leads out of the directory."""
     if path.is_symlink() and not path.resolve().is_relative_to(root):
-        raise BadInput(f"{_shown(name)} leads out of the export directory.", "Give another name, or remove the link.")
+        raise BadInput(
+            f"{_display_name(name)} leads out of the export directory.", "Give another name, or remove the link."
+        )
 
 
 def _make(directory: Path) -> None:

@@ -122,7 +122,7 @@ def days(span: Span) -> str:
     raise AssertionError(span)
 
 
-def moment(value: datetime, zone: Zone) -> str:
+def format_time(value: datetime, zone: Zone) -> str:
     """A moment to the minute, with the name of its time zone."""
     there = local(value, zone)
     return f"{day(there)}, {there:%H:%M} {zone.name}"
@@ -195,5 +195,5 @@ def facts(report: Report) -> list[tuple[str, str]]:
     said.append(("Counted", report.scope))
     said += [(name.replace("_", " ").capitalize(), value) for name, value in sorted(report.filters.items())]
     if report.as_of:
-        said.append(("Data as of", moment(report.as_of, zone)))
-    return [*said, ("Generated", moment(report.generated_at, zone))]
+        said.append(("Data as of", format_time(report.as_of, zone)))
+    return [*said, ("Generated", format_time(report.generated_at, zone))]

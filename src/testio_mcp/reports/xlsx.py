@@ -45,7 +45,7 @@ def workbook(report: Report, render: Render = str) -> bytes:
     created = report.generated_at.astimezone(UTC).replace(tzinfo=None)
     book.set_properties({"title": report.title[:250], "created": created, "author": "testio-mcp"})
     writing = _Writing(book, words.zone_of(report), render)
-    _about(writing, report)
+    _write_title(writing, report)
     for section in report.sections:
         _section(writing, section)
     if report.definitions:
@@ -189,7 +189,7 @@ class _Sheet:
         self._sheet.write_string(row, at, kept, self._writing.format(**properties))
 
 
-def _about(writing: _Writing, report: Report) -> None:
+def _write_title(writing: _Writing, report: Report) -> None:
     sheet = writing.sheet("Report")
     sheet.line(report.title, bold=True, font_size=16)
     if report.subtitle:

@@ -57,13 +57,13 @@ async def read_settings(**overrides: object) -> "Settings":
     """
     with importing():
         from testio_mcp.settings import load_settings
-        from testio_mcp.surfaces.logs import adopt
+        from testio_mcp.surfaces.logs import apply_log_settings
         from testio_mcp.timeouts import run_with_timeout
     try:
         settings = await run_with_timeout(_READING_SECONDS, partial(load_settings, **overrides))
     except TimeoutError:
         raise BadInput("The settings cannot be read in time.", "Look for a keyring or a disk that hangs.") from None
-    adopt(settings)
+    apply_log_settings(settings)
     return settings
 
 

@@ -49,7 +49,7 @@ def _hide(secret: str) -> None:
     _secrets.update(part for part in parts if part and (part == secret.strip() or len(part) >= _SHORTEST_PART))
 
 
-def adopt(settings: "Settings") -> None:
+def apply_log_settings(settings: "Settings") -> None:
     """Use the level of the settings, and hide the secrets they hold."""
     for name in _SECRETS:
         if (secret := getattr(settings, name)) is not None:

@@ -13,7 +13,7 @@ from testio_mcp.api.client import CustomerApi
 from testio_mcp.api.records import ProblemRecord
 from testio_mcp.app import REBUILD, App, Report
 from testio_mcp.database.derived import find_outdated
-from testio_mcp.database.search import tidy
+from testio_mcp.database.search import merge_search_index
 from testio_mcp.database.tables import Execution, Product, SyncRun, Test, table_of
 from testio_mcp.database.tables.sync import ACCOUNT
 from testio_mcp.errors import (
@@ -240,7 +240,7 @@ async def run_sync(app: App, options: SyncOptions, report: Report) -> SyncSummar
             await _copy(run)
             if options.full:
                 await rebuild(run.write, until=now)
-            while await run.write(tidy):
+            while await run.write(merge_search_index):
                 pass
         return await app.store.read(lambda conn: _summary(conn, run_id))
 

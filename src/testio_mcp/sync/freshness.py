@@ -65,17 +65,17 @@ async def refresh(app: App, needs: tuple[str, ...], max_age: timedelta | None = 
         if flight is not None:
             await app.wait_for(REFRESH, app.settings.refresh_budget_seconds)
             look = await _looked(app, needs, limit)
-    return _said(app, look) if look.stale else None
+    return _describe_stale(app, look) if look.stale else None
 
 
 async def _looked(app: App, needs: tuple[str, ...], limit: timedelta) -> _Look:
     now = datetime.now(UTC)
-    look = await app.store.read(lambda conn: _look(conn, needs, limit, now))
+    look = await app.store.read(lambda conn: _read_freshness(conn, needs, limit, now))
     app.fresh_until[needs] = look.until
     return look
 
 
-def _look(conn: Connection, needs: tuple[str, ...], limit: timedelta, now: datetime) -> _Look:
+def _read_freshness(conn: Connection, needs: tuple[str, ...], limit: timedelta, now: datetime) -> _Look:
     """How fresh the copy of `needs` is; a moment in the future is that of a clock that was wrong: it says nothing."""
     found = {row[0]: row[1:] for row in conn.execute(_points, {"needs": list(needs)})}
     read_at: dict[str, datetime | None] = {}
@@ -136,7 +136,7 @@ def _is_running(conn: Connection) -> bool:
     return run is not None and run.status == "running"
 
 
-def _said(app: App, look: _Look) -> str:
+def _describe_stale(app: App, look: _Look) -> str:
     """What was not refreshed and why, in a line."""
     age = "" if look.oldest is None else f" ({_age(datetime.now(UTC) - look.oldest)} old)"
     never = "" if look.oldest else " Part of it was never copied completely."

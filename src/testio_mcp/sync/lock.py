@@ -46,7 +46,7 @@ class Lease:
     def confirm(self, conn: Connection) -> None:
         """Prolong the lease inside a transaction. Raises `Conflict` when another process has taken it over."""
         held = update(_LEASE).where(_LEASE.c.name == _NAME, _LEASE.c.fence == self.fence)
-        if conn.execute(held.values(expires_at=_moment(conn, self.clock, LEASE_SECONDS))).rowcount != 1:
+        if conn.execute(held.values(expires_at=_now_plus(conn, self.clock, LEASE_SECONDS))).rowcount != 1:
             raise Conflict("Another process has taken over the sync of this store.", _WAIT)
 
 
@@ -67,7 +67,7 @@ async def sync_lock(store: PersistentCache, clock: Clock | None = None) -> Async
                 await store.write(lambda conn: _give_back(conn, lease))
 
 
-def _moment(conn: Connection, clock: Clock, seconds: float = 0) -> Any:
+def _now_plus(conn: Connection, clock: Clock, seconds: float = 0) -> Any:
     """So many seconds from now: by the clock of the database where several machines may share one."""
     now: Any = func.clock_timestamp() if conn.dialect.name == "postgresql" else clock.now()
     return now + timedelta(seconds=seconds)
@@ -78,8 +78,8 @@ def _take(conn: Connection, clock: Clock) -> Lease:
     row = {
         "owner": f"process {os.getpid()} on {socket.gethostname()}",
         "fence": (last or 0) + 1,
-        "acquired_at": _moment(conn, clock),
-        "expires_at": _moment(conn, clock, LEASE_SECONDS),
+        "acquired_at": _now_plus(conn, clock),
+        "expires_at": _now_plus(conn, clock, LEASE_SECONDS),
     }
     if last is None:
         conn.execute(insert(_LEASE).values(name=_NAME, **row))
@@ -90,7 +90,7 @@ def _take(conn: Connection, clock: Clock) -> Lease:
 
 def _give_back(conn: Connection, lease: Lease) -> None:
     held = update(_LEASE).where(_LEASE.c.name == _NAME, _LEASE.c.fence == lease.fence)
-    conn.execute(held.values(expires_at=_moment(conn, lease.clock)))
+    conn.execute(held.values(expires_at=_now_plus(conn, lease.clock)))
 
 
 async def _beat(store: PersistentCache, lease: Lease) -> None:

@@ -87,7 +87,7 @@ def find_lacking(conn: Connection, records: Iterable[Record]) -> dict[tuple[Tabl
 def _compare(conn: Connection, table: Table, rows: list[Row]) -> tuple[list[Row], list[Row]]:
     """The rows that the store lacks, and those whose name it lacks."""
     ids = [row["id"] for row in rows]
-    held = {row[0]: (row[1], bool(row[2])) for row in fetch(conn, _held(table), {"ids": json.dumps(ids)})}
+    held = {row[0]: (row[1], bool(row[2])) for row in fetch(conn, _select_names(table), {"ids": json.dumps(ids)})}
     missing = [row for row in rows if row["id"] not in held]
     named = [
         row for row in rows if held.get(row["id"]) == (unnamed(table, row["id"]), True) and _has_name(table, row)
@@ -96,7 +96,7 @@ def _compare(conn: Connection, table: Table, rows: list[Row]) -> tuple[list[Row]
 
 
 @cache
-def _held(table: Table) -> Select[Any]:
+def _select_names(table: Table) -> Select[Any]:
     """Ids, names, and whether a reference alone made the row (sections and user stories: or the account lost it)."""
     columns = table.c
     is_name = columns.content_hash == "" if "raw" in columns else columns.gone_at.is_not(None)

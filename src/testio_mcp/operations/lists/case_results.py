@@ -270,13 +270,13 @@ def _page(groups: Mapping[_Key, _Group], sort: Sort, cursor: str | None, limit: 
     """The records after the cursor, in their order."""
     kinds: Iterable[Any] = (int, int, int, int) if sort == "worst" else (str, int, int, int)
     after = decode_cursor(cursor, *kinds) if cursor else None
-    ordered = sorted((_place(key, group, sort), group) for key, group in groups.items())
+    ordered = sorted((_sort_key(key, group, sort), group) for key, group in groups.items())
     rest = [item for item in ordered if after is None or item[0] > after]
     following = encode_cursor(*rest[limit - 1][0]) if len(rest) > limit else None
     return {"items": [group.to_dict() for _, group in rest[:limit]], "total": len(groups), "next_cursor": following}
 
 
-def _place(key: _Key, group: _Group, sort: Sort) -> list[Any]:
+def _sort_key(key: _Key, group: _Group, sort: Sort) -> list[Any]:
     """Where a group stands: no two have the same place."""
     if sort == "name":
         return [group.test_case or group.name, group.step or 0, *key]

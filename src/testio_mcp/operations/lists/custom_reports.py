@@ -147,7 +147,7 @@ def days_of(period: str | None, settings: Settings) -> Period:
     return period_of(period or ALL_TIME, today_in(settings.zone, datetime.now(UTC)), settings.fiscal_year_starts)
 
 
-def within(days: Period, time: Time, settings: Settings) -> dict[str, datetime | None]:
+def filters_of_period(days: Period, time: Time, settings: Settings) -> dict[str, datetime | None]:
     """The filters for a period, by the end of tests or the reports of bugs."""
     start, end = bounds(days, settings.zone)
     return {f"{time}_from": start, f"{time}_before": end}
@@ -492,7 +492,7 @@ def custom_report(
     """
     days = days_of(period, settings)
     filters = without_absent(product_id=product_id, test_ids=test_ids, statuses=statuses, levels=levels)
-    filters |= without_absent(**within(days, time, settings))
+    filters |= without_absent(**filters_of_period(days, time, settings))
     answer: dict[str, Any]
     if configuration_id is None and not (report_fields or group_by or records):
         answer = list_reports(conn, filters, cursor, limit)

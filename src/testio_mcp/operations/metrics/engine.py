@@ -136,12 +136,14 @@ def _count(conn: Connection, question: Question, fact: Fact, spans: list[Span], 
     """Add what a fact counts in every group."""
     if products := question.values_of("product"):
         spans = for_products(spans, cast(Iterable[int], products))
-    _look(conn, question, fact, _when(question), spans, groups)
+    _add_records(conn, question, fact, _when(question), spans, groups)
     if _when(question) == "report" and not (question.start or question.end):
-        _look(conn, question, fact, "unreported", [Span(None, None)], groups)
+        _add_records(conn, question, fact, "unreported", [Span(None, None)], groups)
 
 
-def _look(conn: Connection, question: Question, fact: Fact, when: When, spans: list[Span], groups: Groups) -> None:
+def _add_records(
+    conn: Connection, question: Question, fact: Fact, when: When, spans: list[Span], groups: Groups
+) -> None:
     """Add what the records themselves give."""
     values = {"spans": as_json(spans, conn.dialect.name), **_values(question)}
     shape = _shape(conn, question, fact, when, spans)

@@ -152,7 +152,7 @@ def _answer(conn: Connection, settings: Settings, asked: Mapping[str, Any]) -> M
     every = _sorted(conn, question, rows, order)
     keys = every[: asked["limit"]]
     tied = _tied(question, rows, order, every, len(keys))
-    shown = _shown(conn, question, rows, keys, compared.columns if compared else {})
+    shown = _build_rows(conn, question, rows, keys, compared.columns if compared else {})
     if asked["show_tests"]:
         for row, key in zip(shown, keys, strict=True):
             row.root["test_ids"] = newest_tests(conn, question, key)
@@ -341,7 +341,7 @@ def _ordinal(number: int) -> str:
     return f"{number}{'th' if is_teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
 
 
-def _shown(
+def _build_rows(
     conn: Connection,
     question: Question,
     rows: Mapping[tuple[Key, ...], dict[str, Value]],

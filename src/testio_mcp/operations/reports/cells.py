@@ -69,7 +69,7 @@ class Cell:
         """Whether the same thing both passed and failed here."""
         return self.counts["passed"] > 0 and self.counts["failed"] > 0
 
-    def told(self) -> dict[str, int]:
+    def to_counts(self) -> dict[str, int]:
         """The runs by how they ended."""
         return {word: self.counts[word] for word in _WORDS}
 
@@ -102,7 +102,7 @@ class Columns:
     def _order(self, key: Any) -> tuple[Any, ...]:
         return (-key,) if self._by == "test" else (self.names[key], str(key))
 
-    def shown(self, cells: Mapping[Any, Cell]) -> dict[str, Cell]:
+    def select_columns(self, cells: Mapping[Any, Cell]) -> dict[str, Cell]:
         """The cells of one row under the names of all columns; those of columns that are not shown are added up."""
         named = {self.names[key]: cells.get(key, Cell()) for key in self._shown}
         others = [cells[key] for key in self._others if key in cells]
@@ -112,17 +112,17 @@ class Columns:
         """The columns on which a row is flaky; one by one, also those that are not shown."""
         return [self.names[key] for key in [*self._shown, *self._others] if key in cells and cells[key].is_flaky]
 
-    def told(self) -> Sequence[dict[str, Any]]:
+    def to_dicts(self) -> Sequence[dict[str, Any]]:
         """What `MatrixColumn` holds, for every column."""
         keys = {self.names[key]: key for key in self._shown}
-        return [self._told(name, keys.get(name), cell) for name, cell in self.shown(self._cells).items()]
+        return [self._to_dict(name, keys.get(name), cell) for name, cell in self.select_columns(self._cells).items()]
 
-    def _told(self, name: str, key: Any, cell: Cell) -> dict[str, Any]:
+    def _to_dict(self, name: str, key: Any, cell: Cell) -> dict[str, Any]:
         title = self._titles.get(key) if self._by == "test" else None
         return {
             "name": name,
             "id": key if self._by in ("environment", "test") else None,
             "title": f"{len(self._others)} more" if name == OTHER else title,
             "executions": cell.counts.total(),
-            **cell.told(),
+            **cell.to_counts(),
         }

@@ -188,7 +188,7 @@ def _groups(scope: _Scope, by: By, of_feature: bool) -> Select[Any]:
     source = _runs_in_order if of_feature else _runs
     for table, same in joined:
         source = source.outerjoin(table, same)
-    chosen = [_run.user_story_id.in_(_known(True))] if of_feature else []
+    chosen = [_run.user_story_id.in_(_select_stories(True))] if of_feature else []
     return (
         select(_run.user_story_id, key, _run.status, func.count(), func.max(_run.executed_at))
         .select_from(source)
@@ -198,7 +198,7 @@ def _groups(scope: _Scope, by: By, of_feature: bool) -> Select[Any]:
 
 
 @lru_cache(maxsize=2)
-def _known(of_feature: bool) -> Select[Any]:
+def _select_stories(of_feature: bool) -> Select[Any]:
     """The stories of a product, or of a feature of it."""
     return select(_story.id).where(
         *_story_counts, *([_story.feature_id == bindparam("feature_id")] if of_feature else [])
@@ -287,11 +287,11 @@ def execution_matrix(
     chosen = {} if only == "all" else {only: True}
     page = _stories(scope).page(conn, binds | chosen, order="feature", cursor=cursor, limit=limit)
     groups = fetch(conn, _groups(scope, by, feature_id is not None), binds)
-    stories = {row[0] for row in fetch(conn, _known(feature_id is not None), binds)}
+    stories = {row[0] for row in fetch(conn, _select_stories(feature_id is not None), binds)}
     columns = _columns(conn, by, groups, stories)
     page["items"] = _rows(conn, scope, binds, groups, page["items"], columns) if page["items"] else []
     totals = _totals(groups, stories)
-    return MatrixPage.model_validate({**page, "scope": words, "columns": columns.told(), "totals": totals})
+    return MatrixPage.model_validate({**page, "scope": words, "columns": columns.to_dicts(), "totals": totals})
 
 
 def _product_of(conn: Connection, product_id: int | None, test_id: int | None) -> tuple[int, str]:
@@ -336,7 +336,7 @@ def _totals(groups: _Groups, stories: set[int]) -> dict[str, Any]:
         everything.add(status, runs)
     tested = len({story for story, *_ in groups} & stories)
     return {
-        **everything.told(),
+        **everything.to_counts(),
         "executions": everything.counts.total(),
         "without_story": sum(runs for story, _, _, runs, _ in groups if story not in stories),
         "pass_rate": pass_rate(everything.counts),
@@ -378,7 +378,7 @@ def _rows(
             "failed_only_by_bug": by_bug,
             "flaky_on": columns.flaky(cells),
             "blocked_reasons": reasons[story["id"]][:_REASONS],
-            "cells": {name: str(cell) for name, cell in columns.shown(cells).items()},
+            "cells": {name: str(cell) for name, cell in columns.select_columns(cells).items()},
         }
-        told.append(story | whole.told() | row)
+        told.append(story | whole.to_counts() | row)
     return told

@@ -249,13 +249,13 @@ def snippet(texts: Sequence[str], terms: Sequence[Term]) -> str | None:
     """About 160 characters on one line, around the first place of the texts where a term stands."""
     for text in texts:
         line = " ".join(text.split())
-        place = next(_places(line, terms), None)
+        place = next(_find_matches(line, terms), None)
         if place is not None:
             return _cut(line, place)
     return _cut(" ".join(texts[0].split()), 0) if texts else None
 
 
-def _places(line: str, terms: Sequence[Term]) -> Iterator[int]:
+def _find_matches(line: str, terms: Sequence[Term]) -> Iterator[int]:
     place = 0
     for chunk in line.split(" "):
         words = words_of(chunk)

@@ -62,7 +62,7 @@ def run(arguments: list[str] | None = None) -> int:
     log_to_stderr()
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        program = build(_asked(given))
+        program = build(_choose_operations(given))
         code: object = program(given, prog_name="testio-mcp", standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -98,7 +98,7 @@ def _usage(error: typer.TyperException) -> str:
     return f"{message.rstrip('.')}. '{path} --help' shows what there is."
 
 
-def _asked(given: Sequence[str]) -> "list[Operation]":
+def _choose_operations(given: Sequence[str]) -> "list[Operation]":
     """The operations among which the line chooses; all where its first word names none, as for help.
 
     The registry costs the import of the libraries below it, and a command its share of the start.

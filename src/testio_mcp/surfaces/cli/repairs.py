@@ -157,10 +157,10 @@ def _store_file(command: str) -> Path:
     """The file of the store. Raises `BadInput` on PostgreSQL."""
     from testio_mcp.errors import BadInput
     from testio_mcp.settings import load_settings
-    from testio_mcp.surfaces.logs import adopt
+    from testio_mcp.surfaces.logs import apply_log_settings
 
     settings = load_settings()
-    adopt(settings)
+    apply_log_settings(settings)
     if settings.database_url is not None:
         raise BadInput(f"'{command}' works on a SQLite file.", "Use the server's own tools, such as pg_restore.")
     return settings.db_path

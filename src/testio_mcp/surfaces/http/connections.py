@@ -233,7 +233,7 @@ class PatientConnection(H11Protocol):
         self.transport.close()
 
 
-def patient(seconds: float, connections: OpenConnections) -> type[PatientConnection]:
+def make_connection_class(seconds: float, connections: OpenConnections) -> type[PatientConnection]:
     """Connections with that much patience; what uvicorn refuses by itself is not worth a line each."""
     logging.getLogger("uvicorn.error").addFilter(lambda record: record.getMessage() not in _NO_NEWS)
     return type("Connection", (PatientConnection,), {"patience": seconds, "open_connections": connections})

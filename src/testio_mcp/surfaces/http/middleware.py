@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from testio_mcp.settings import Settings
 from testio_mcp.surfaces.http.limits import Quota, RateLimit
-from testio_mcp.surfaces.http.ports import is_loopback, shown
+from testio_mcp.surfaces.http.ports import format_address, is_loopback
 from testio_mcp.surfaces.http.problems import problem
 
 MCP_PATH = "/mcp"
@@ -38,7 +38,7 @@ def own_hosts(host: str, port: int, more: Iterable[str]) -> frozenset[str]:
     names = [host] if host not in ("0.0.0.0", "::", "") else []  # noqa: S104 - compared, not bound
     if not names or is_loopback(host):
         names += _LOOPBACK_NAMES
-    own = {shown(name, port) for name in names} | ({*names} if port in (80, 443) else set())
+    own = {format_address(name, port) for name in names} | ({*names} if port in (80, 443) else set())
     return frozenset(name.lower() for name in (*own, *more))
 
 

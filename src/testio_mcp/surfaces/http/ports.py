@@ -16,7 +16,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def shown(host: str, port: int) -> str:
+def format_address(host: str, port: int) -> str:
     """Host and port as they stand in an address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -30,6 +30,6 @@ def port_taken(host: str, port: int) -> Iterator[None]:
         if error.errno == errno.EADDRINUSE:
             raise Conflict(f"Port {port} on {host} is in use.", "Choose another with --port.") from error
         if error.errno in (errno.EACCES, errno.EADDRNOTAVAIL) or error.errno is None or error.errno < 0:
-            message = f"{shown(host, port)} is no address this program can listen on."
+            message = f"{format_address(host, port)} is no address this program can listen on."
             raise BadInput(message, "Correct --host and --port.") from error
         raise

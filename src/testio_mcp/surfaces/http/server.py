@@ -19,9 +19,9 @@ from testio_mcp.settings import Settings
 from testio_mcp.surfaces.account import Account, importing, read_settings
 from testio_mcp.surfaces.alerting import tell
 from testio_mcp.surfaces.cli.terminal import talk
-from testio_mcp.surfaces.http.connections import Listener, OpenConnections, patient
+from testio_mcp.surfaces.http.connections import Listener, OpenConnections, make_connection_class
 from testio_mcp.surfaces.http.middleware import MAX_BODY_BYTES, MCP_PATH, Gate, own_hosts
-from testio_mcp.surfaces.http.ports import is_loopback, port_taken, shown
+from testio_mcp.surfaces.http.ports import format_address, is_loopback, port_taken
 from testio_mcp.surfaces.mcp.http import MAX_SESSIONS, SESSION_IDLE_SECONDS, McpEndpoint
 from testio_mcp.surfaces.mcp.server import TestioServer
 from testio_mcp.surfaces.mcp.tools import configured
@@ -59,7 +59,7 @@ async def serve_http(
             _routes(account, served, mcp_server(account, toolbox)), own_hosts(host, port, allow_hosts), settings
         )
         server = uvicorn.Server(_config(door, settings, connections))
-        url = f"http://{shown(host, port)}"
+        url = f"http://{format_address(host, port)}"
         talk(f"testio-mcp {__version__}: MCP at {url}/mcp, REST at {url}/api, docs at {url}/docs. Ctrl-C ends it.")
         await server.serve(sockets=[listener])
     finally:
@@ -145,7 +145,7 @@ def _config(app: ASGIApp, settings: Settings, connections: OpenConnections) -> u
     logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
     return uvicorn.Config(
         app,
-        http=patient(settings.http_patience_seconds, connections),
+        http=make_connection_class(settings.http_patience_seconds, connections),
         lifespan="on",
         ws="none",
         log_config=None,

@@ -76,7 +76,7 @@ def _web_only(link: re.Match[str]) -> str:
     return f"{link[1]}{scheme[1]}[:]{target[scheme.end() :]}"
 
 
-def shown(text: str, most: int = FIELD_CHARACTERS) -> str:
+def shorten(text: str, most: int = FIELD_CHARACTERS) -> str:
     """A clean text of at most `most` characters and a mark that says how much more there is."""
     if len(text) <= most:
         return clean(text)
@@ -87,7 +87,7 @@ def shown(text: str, most: int = FIELD_CHARACTERS) -> str:
 def cleaned(value: Any, most: int = FIELD_CHARACTERS) -> Any:
     """A JSON value all of whose texts, names of fields included, are clean and not too long."""
     if isinstance(value, str):
-        return shown(value, most)
+        return shorten(value, most)
     if isinstance(value, Mapping):
         return {clean(name): cleaned(item, most) for name, item in value.items()}
     return [cleaned(item, most) for item in value] if isinstance(value, list) else value

@@ -25,7 +25,7 @@ def prompts(toolbox: Toolbox) -> list[Prompt]:
             title=recipe.title,
             description=recipe.description,
             arguments=[
-                PromptArgument(name=slot.name, description=_about(slot), required=slot.default is None)
+                PromptArgument(name=slot.name, description=_describe_slot(slot), required=slot.default is None)
                 for slot in recipe.slots
             ],
         )
@@ -51,7 +51,7 @@ def prompt(
     return GetPromptResult(description=recipe.description, messages=[message])
 
 
-def _about(slot: Slot) -> str:
+def _describe_slot(slot: Slot) -> str:
     return slot.description + (f" Default: {slot.default}." if slot.default else "")
 
 
@@ -74,11 +74,13 @@ def _value(slot: Slot, given: str) -> str:
             raise BadInput(f"{slot.name}: it is required.", f"{slot.name} takes: {slot.description}")
         return slot.default
     if len(given) > _LONGEST:
-        raise BadInput(f"{slot.name}: it is longer than {_LONGEST} characters.", f"{slot.name} takes: {_about(slot)}")
+        raise BadInput(
+            f"{slot.name}: it is longer than {_LONGEST} characters.", f"{slot.name} takes: {_describe_slot(slot)}"
+        )
     if slot.words and given.lower() not in slot.words:
-        raise BadInput(f"{slot.name}: {given[:60]!r} is not one of its words.", f"It takes: {_about(slot)}")
+        raise BadInput(f"{slot.name}: {given[:60]!r} is not one of its words.", f"It takes: {_describe_slot(slot)}")
     if slot.meaning == "number" and not (given.isascii() and given.isdigit() and 1 <= int(given) <= _MOST_BUGS):
-        raise BadInput(f"{slot.name}: {given[:60]!r} is not a number from 1 to {_MOST_BUGS}.", _about(slot))
+        raise BadInput(f"{slot.name}: {given[:60]!r} is not a number from 1 to {_MOST_BUGS}.", _describe_slot(slot))
     return given.lower() if slot.words else given
 
 

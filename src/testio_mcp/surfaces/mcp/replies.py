@@ -68,7 +68,7 @@ def _as_call(value: Mapping[str, Any]) -> dict[str, Any]:
     return tool_call(Link.model_validate(value)).model_dump()
 
 
-def room(page: "Page") -> int:
+def count_fitting(page: "Page") -> int:
     """How many of a page's records fit into one reply."""
     answer = to_reply(page.model_dump(mode="json"))
     return len(answer["items"]) if size(answer) <= REPLY_BYTES else fitting_page(answer)

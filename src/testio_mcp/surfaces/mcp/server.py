@@ -35,7 +35,7 @@ from testio_mcp.surfaces.mcp.clean import clean
 from testio_mcp.surfaces.mcp.completions import completion
 from testio_mcp.surfaces.mcp.plain import list_request
 from testio_mcp.surfaces.mcp.prompts import prompt, prompts
-from testio_mcp.surfaces.mcp.replies import failure, room, success, to_reply
+from testio_mcp.surfaces.mcp.replies import count_fitting, failure, success, to_reply
 from testio_mcp.surfaces.mcp.resources import resource, resources, templates
 from testio_mcp.surfaces.mcp.tools import Toolbox
 from testio_mcp.surfaces.report_files import is_report
@@ -167,7 +167,7 @@ class TestioServer(MCPServer[None]):
         app = await self._account.app()
         report = _progress_to(context)
         with _name_ignored(ignored):
-            found = await operation.answer(app, given, report, room)
+            found = await operation.answer(app, given, report, count_fitting)
         about = {"ignored": ignored} if ignored else {}
         found |= about
         if "not_refreshed" in found:

@@ -173,7 +173,7 @@ class _Walk:
             self.seen.clear()
             self._rejected.clear()
             before = await self._pages(resumed)
-            after = _told(await self._read(1, 1))
+            after = _fingerprint(await self._read(1, 1))
             if before == after and resumed == 1:
                 await self._run.write(partial(self._conclude, total=after[0]))
                 return
@@ -193,7 +193,7 @@ class _Walk:
             await self._store(first, size)
         if first.count == size:
             await self._more(max(2, start), size, -(-total // size))
-        return _told(first)
+        return _fingerprint(first)
 
     async def _more(self, start: int, size: int, last: int) -> None:
         """Copy the pages of a size from `start` on, up to the last one, where it is known, or the end of the list."""
@@ -242,7 +242,7 @@ class _Walk:
         state.save_checkpoint(conn, ALL_EXECUTIONS, ACCOUNT, point)
 
 
-def _told(page: Page[ExecutionPayload]) -> tuple[int | None, list[int]]:
+def _fingerprint(page: Page[ExecutionPayload]) -> tuple[int | None, list[int]]:
     """How many executions there are, and the newest: both change with the list, but for a rare coincidence."""
     return page.record_count, [record.id for record in page.records][:1]
 
